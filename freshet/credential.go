@@ -1,0 +1,246 @@
+package freshet
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"freshet.dev/freshet/internal/clock"
+)
+
+// Type says what a credential consists of.
+type Type string
+
+// The types of credential.
+const (
+	Bearer  Type = "bearer"   // an access token (RFC 6750)
+	AWS     Type = "aws"      // access key id, secret access key, session token
+	Basic   Type = "basic"    // user name and password
+	IDToken Type = "id_token" // a signed statement about a subject (OpenID Connect Core §2)
+)
+
+// AWSKeys are the parts of an AWS credential. They are always of one version.
+type AWSKeys struct {
+	AccessKeyID     string
+	SecretAccessKey Secret
+	SessionToken    Secret // empty for long-term keys
+	AccountID       string // empty where the issuer did not say
+}
+
+// Credential is one version of a credential: immutable, and safe for any number of goroutines. It prints redacted.
+type Credential struct {
+	typ         Type
+	token       Secret // bearer, id_token
+	tokenType   string
+	aws         AWSKeys
+	username    string
+	password    Secret
+	fingerprint string
+	audience    []string // of a JWT; nil where there is none to read
+	life        life
+}
+
+// life is a credential's validity, worked out once.
+type life struct {
+	sent      clock.Reading // when the request for it was sent
+	expires   clock.Reading // wall as the issuer gave it, monotonic by the lifetime it granted; Never for static ones
+	lifetime  time.Duration // 0 for static ones
+	refreshIn time.Duration // the issuer's wish, counted from sent; 0 without one
+}
+
+// Validity is what an issuer said of a credential's life. Exactly one of Expires, Lifetime and Static is set; a token that is
+// a JWT may leave all three to its exp claim.
+type Validity struct {
+	// Sent is when the request for the credential was sent: a lifetime counts from there, since the issuer may have begun to
+	// count at once. Zero means now.
+	Sent Instant
+	// Expires is absolute, on the issuer's clock.
+	Expires time.Time
+	// Lifetime is relative to Sent.
+	Lifetime time.Duration
+	// Static says that the credential does not expire.
+	Static bool
+	// RefreshIn is when the issuer wishes it replaced, relative to Sent; 0 where it said nothing.
+	RefreshIn time.Duration
+}
+
+// maxLifetime bounds what is believed of an expiry: past it, a unit was confused or a field misread.
+const maxLifetime = 10 * 365 * 24 * time.Hour
+
+// NewBearer makes a bearer token; tokenType is as the issuer names it, and "" means "Bearer". A JWT's exp fills in for a
+// missing validity. Errors are of kind [Malformed].
+func NewBearer(token, tokenType string, v Validity) (*Credential, error) {
+	if tokenType == "" {
+		tokenType = "Bearer"
+	}
+	return newToken(Bearer, token, tokenType, v)
+}
+
+// NewIDToken makes an ID token, or any JWT that serves as an assertion. Its exp fills in for a missing validity. Errors are of
+// kind [Malformed].
+func NewIDToken(token string, v Validity) (*Credential, error) {
+	return newToken(IDToken, token, "", v)
+}
+
+func newToken(typ Type, token, tokenType string, v Validity) (*Credential, error) {
+	switch {
+	case token == "":
+		return nil, Errorf(Malformed, "answer has no token")
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return nil, Errorf(Malformed, "token has characters that no token has")
+	}
+	c := &Credential{typ: typ, token: Secret(token), tokenType: tokenType}
+	if claims, ok := parseJWT(token); ok {
+		c.audience = claims.Audience
+		if v.Expires.IsZero() && v.Lifetime == 0 && !v.Static && claims.Expires != 0 {
+			v.Expires = time.Unix(claims.Expires, 0)
+		}
+	}
+	sum := sha256.Sum256([]byte(token))
+	c.fingerprint = hex.EncodeToString(sum[:16])
+	return c.live(v)
+}
+
+// NewAWS makes AWS keys. Errors are of kind [Malformed].
+func NewAWS(keys AWSKeys, v Validity) (*Credential, error) {
+	if keys.AccessKeyID == "" || keys.SecretAccessKey == "" {
+		return nil, Errorf(Malformed, "answer lacks an access key id or a secret access key")
+	}
+	c := &Credential{typ: AWS, aws: keys}
+	h := sha256.New()
+	for _, part := range []string{keys.AccessKeyID, string(keys.SecretAccessKey), string(keys.SessionToken)} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		io.WriteString(h, part)
+	}
+	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
+	return c.live(v)
+}
+
+// fingerprintKey keys the fingerprints of what a person may have chosen: an unkeyed hash of a password can be guessed at.
+var fingerprintKey = rand.Text()
+
+// NewBasic makes a user name and password. Its fingerprint is keyed, and so differs from process to process. Errors are of
+// kind [Malformed].
+func NewBasic(username, password string, v Validity) (*Credential, error) {
+	if username == "" && password == "" {
+		return nil, Errorf(Malformed, "answer has neither user name nor password")
+	}
+	c := &Credential{typ: Basic, username: username, password: Secret(password)}
+	h := hmac.New(sha256.New, []byte(fingerprintKey))
+	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
+	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
+	return c.live(v)
+}
+
+// live works out the life that v describes, and refuses what cannot be true.
+func (c *Credential) live(v Validity) (*Credential, error) {
+	sent := v.Sent.r
+	if v.Sent.IsZero() {
+		sent = clock.Now()
+	}
+	c.life.sent = sent
+	if v.Static {
+		c.life.expires = clock.Never
+		return c, nil
+	}
+	lifetime := v.Lifetime
+	if !v.Expires.IsZero() {
+		// Seconds before nanoseconds: a date of the year 9999 does not fit an int64 of nanoseconds.
+		if v.Expires.Unix()-sent.Time().Unix() > int64(maxLifetime/time.Second) {
+			return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
+		}
+		lifetime = time.Duration(v.Expires.UnixNano() - sent.Wall)
+	}
+	switch {
+	case lifetime == 0 && v.Expires.IsZero():
+		return nil, Errorf(Malformed, "answer does not say when it expires").
+			WithHint("state its lifetime in the configuration, if the issuer documents one")
+	case lifetime > maxLifetime:
+		return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
+	case lifetime <= 0, !clock.Now().Time().Before(sent.Add(lifetime).Time()):
+		return nil, Errorf(Malformed, "answer had expired already").
+			WithHint("if the issuer is right, this machine's clock is ahead")
+	}
+	c.life.lifetime = lifetime
+	c.life.expires = sent.Add(lifetime)
+	if v.RefreshIn > 0 && v.RefreshIn < lifetime {
+		c.life.refreshIn = v.RefreshIn
+	}
+	return c, nil
+}
+
+// Type says what the credential consists of.
+func (c *Credential) Type() Type { return c.typ }
+
+// Token is the bearer or ID token; "" for other types.
+func (c *Credential) Token() string { return string(c.token) }
+
+// TokenType is how a bearer token is presented, as the issuer named it; "" for other types.
+func (c *Credential) TokenType() string { return c.tokenType }
+
+// AWS is the AWS keys, all of one version; zero for other types.
+func (c *Credential) AWS() AWSKeys { return c.aws }
+
+// Basic is the user name and password; empty for other types.
+func (c *Credential) Basic() (username, password string) { return c.username, string(c.password) }
+
+// Fingerprint names this version without revealing it: 32 hex digits.
+func (c *Credential) Fingerprint() string { return c.fingerprint }
+
+// Expires is when the issuer says the credential ends, in UTC; the zero time if it does not.
+func (c *Credential) Expires() time.Time {
+	if c.Static() {
+		return time.Time{}
+	}
+	return c.life.expires.Time()
+}
+
+// Issued is when the request for the credential was sent.
+func (c *Credential) Issued() Instant { return Instant{c.life.sent} }
+
+// Lifetime is how long it lives in all, from Issued; 0 if it does not expire.
+func (c *Credential) Lifetime() time.Duration { return c.life.lifetime }
+
+// Static reports that the credential does not expire.
+func (c *Credential) Static() bool { return c.life.expires == clock.Never }
+
+// Remaining is the life left by whichever clock says less; never negative. It is at least 10 years for static credentials.
+func (c *Credential) Remaining() time.Duration { return max(0, clock.Now().Until(c.life.expires)) }
+
+// Audience is the aud of a token that is a JWT; nil for everything else. It is the cache's own slice: do not change it.
+func (c *Credential) Audience() []string { return c.audience }
+
+// size is what an entry costs in memory beyond a fixed part, in bytes.
+func (c *Credential) size() int64 {
+	return int64(len(c.token) + len(c.aws.AccessKeyID) + len(c.aws.SecretAccessKey) + len(c.aws.SessionToken) +
+		len(c.username) + len(c.password))
+}
+
+// String shows the type, fingerprint and expiry.
+func (c Credential) String() string {
+	if c.typ == "" {
+		return "credential(none)"
+	}
+	if c.Static() {
+		return fmt.Sprintf("credential(%s %s static)", c.typ, c.fingerprint)
+	}
+	return fmt.Sprintf("credential(%s %s expires %s)", c.typ, c.fingerprint, c.life.expires.Time().Format(time.RFC3339))
+}
+
+// Format implements [fmt.Formatter], for every verb alike.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue implements [slog.LogValuer].
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText implements [encoding.TextMarshaler], so that JSON shows no more than String.
+func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

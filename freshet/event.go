@@ -1,0 +1,44 @@
+package freshet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+)
+
+// Reason is why a retrieval was made.
+type Reason string
+
+// The reasons of retrievals.
+const (
+	ReasonMiss     Reason = "miss"     // nothing to serve
+	ReasonDue      Reason = "due"      // ahead of expiry, with nobody waiting
+	ReasonRejected Reason = "rejected" // a service refused the version served
+	ReasonMinTTL   Reason = "min_ttl"  // a caller asked for more life than the version served had left
+	ReasonInput    Reason = "input"    // another identity's credential is made from it
+)
+
+// Event is one retrieval, told to [CacheConfig].Observe once it has ended. It holds no secret.
+type Event struct {
+	Identity string
+	Kind     string // of source
+	Issuer   string
+	Key      string // opaque; see KeyHash
+	Reason   Reason
+	Started  Instant
+	Asked    bool          // the source was called; otherwise an input failed, or the limit's wait
+	Took     time.Duration // the source's part of it
+	Late     bool          // it ended after its waiters had been released
+
+	Fingerprint      string    // of what was retrieved; "" on failure
+	Expires          time.Time // zero if it does not
+	Input            string    // the identity whose credential went into it
+	InputFingerprint string
+	Err              *Error // nil on success
+}
+
+// KeyHash names the key without revealing what was asked: 16 hex digits of its SHA-256.
+func (e Event) KeyHash() string {
+	sum := sha256.Sum256([]byte(e.Key))
+	return hex.EncodeToString(sum[:8])
+}

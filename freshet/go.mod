@@ -1,0 +1,3 @@
+module freshet.dev/freshet
+
+go 1.26

@@ -1,0 +1,204 @@
+package freshet
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// IdentityConfig describes an identity to a [Cache].
+type IdentityConfig struct {
+	// Name is what callers ask for; unique in its cache.
+	Name string
+	// Version tells configurations of one name apart: a credential retrieved under another version, such as one with another
+	// client secret, never answers.
+	Version string
+	// Kind names the kind of source in errors and events, such as "oauth2".
+	Kind string
+	// Source yields the credentials.
+	Source Source
+	// From is the identity whose credential the source is made from; needed exactly if Source is a [Deriver].
+	From *Identity
+	// Defaults fill in what a request leaves open. A field with a default that the source does not vary by is pinned: a
+	// request may name that value and no other.
+	Defaults Request
+	// Pinned fields accept their default alone, although the source varies by them.
+	Pinned Fields
+	// RefreshAt is when a credential is due, as a fraction of its lifetime in (0, 1); 0 leaves it to the issuer's word and the
+	// schedule.
+	RefreshAt float64
+	// Timeout bounds a retrieval, all inputs included; 0 means one minute.
+	Timeout time.Duration
+	// Concurrency bounds retrievals of this identity that run at once; 0 means no bound.
+	Concurrency int
+	// Issuer groups identities that ask the same issuer, for the bounds on flights; "" means the identity's own name.
+	Issuer string
+}
+
+const defaultTimeout = time.Minute
+
+// Identity is a named source in a [Cache]. It is itself a [Source]; its methods may be called by many goroutines.
+type Identity struct {
+	cache     *Cache
+	name      string
+	version   string
+	kind      string
+	source    Source
+	deriver   Deriver // nil if the source is none
+	from      *Identity
+	defaults  Request
+	pinned    Fields
+	varies    Fields
+	refreshAt float64
+	timeout   time.Duration
+	limit     limit
+	issuer    string
+	ancestry  []string // its own name and those of all the identities it is made from
+	ring      ring     // its slots, under cache.mu
+}
+
+func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
+	id := &Identity{
+		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, source: cfg.Source, from: cfg.From,
+		defaults: cfg.Defaults, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency),
+		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
+	}
+	id.deriver, _ = cfg.Source.(Deriver)
+	if v, ok := cfg.Source.(Varier); ok {
+		id.varies = v.Varies()
+	}
+	id.defaults.Scopes = slices.Clone(canonical(cfg.Defaults.Scopes))
+	if id.timeout <= 0 {
+		id.timeout = defaultTimeout
+	}
+	if id.issuer == "" {
+		id.issuer = id.name
+	}
+	switch {
+	case cfg.Name == "":
+		return nil, Errorf(Invalid, "identity without a name")
+	case cfg.Source == nil:
+		return nil, Errorf(Invalid, "identity %s: no source", cfg.Name)
+	case id.deriver != nil && id.from == nil:
+		return nil, Errorf(Invalid, "identity %s: source %s is made from another identity's credential, and none is named", id.name, id.kind).
+			WithHint("add from: with the name of that identity")
+	case id.deriver == nil && id.from != nil:
+		return nil, Errorf(Invalid, "identity %s: source %s takes no input", id.name, id.kind).WithHint("remove from:")
+	}
+	if id.from != nil {
+		if slices.Contains(id.from.ancestry, id.name) {
+			return nil, Errorf(Invalid, "identity %s is made from itself", id.name)
+		}
+		id.ancestry = append(id.ancestry, id.from.ancestry...)
+	}
+	return id, nil
+}
+
+// Name is what callers ask for.
+func (id *Identity) Name() string { return id.name }
+
+// Varies is the set of fields that tell this identity's credentials apart.
+func (id *Identity) Varies() Fields { return id.varies }
+
+// Answer is a credential as a caller gets it.
+type Answer struct {
+	Credential *Credential
+	// Stale: it is valid, but should have been replaced, and the last attempt to do so failed; or a service refused it and no
+	// newer one has come yet.
+	Stale bool
+	// Short: it has less life left than the request's MinTTL, and the issuer gives no longer.
+	Short bool
+	// Rejected: a service refused this version, though not to this caller.
+	Rejected bool
+	// Retrieved: this caller waited for a retrieval; otherwise the answer came from memory.
+	Retrieved bool
+}
+
+// Retrieve makes an Identity a [Source].
+func (id *Identity) Retrieve(ctx context.Context, req Request) (*Credential, error) {
+	a, err := id.Get(ctx, req)
+	return a.Credential, err
+}
+
+// Get answers a request: from memory if there is a credential that will do, else from the key's one flight. A caller whose
+// context ends leaves at once with that error while the flight goes on. Errors are [*Error]s.
+//
+// A hit takes no lock and allocates nothing, provided that the request's scopes are sorted; a [Handle] is cheaper still, as
+// it hashes its request once.
+func (id *Identity) Get(ctx context.Context, req Request) (Answer, error) {
+	if err := id.normalise(&req); err != nil {
+		return Answer{}, err
+	}
+	var buf [256]byte
+	key := appendKey(buf[:0], id, &req)
+	hash := hashKey(key)
+	want := wish{minTTL: req.MinTTL, rejected: req.Rejected}
+	if s := id.cache.index.find(hash, key); s != nil {
+		if a, ok := s.hit(&want); ok {
+			return a, nil
+		}
+	}
+	_, a, err := id.miss(ctx, string(key), hash, &req, want)
+	return a, err
+}
+
+// miss is Get's slow way, kept apart so that the request of a hit stays on the stack.
+func (id *Identity) miss(ctx context.Context, key string, hash uint64, req *Request, want wish) (*slot, Answer, error) {
+	r := *req
+	r.Scopes = slices.Clone(r.Scopes)
+	r.MinTTL, r.Rejected, r.Input = 0, "", nil
+	return id.cache.wait(ctx, &ask{id: id, key: key, hash: hash, req: r, wish: want})
+}
+
+// normalise fills in the identity's defaults, makes the scopes a sorted set, and refuses what the source can neither vary by
+// nor has pinned.
+func (id *Identity) normalise(req *Request) error {
+	req.Scopes = canonical(req.Scopes)
+	asked := req.fields()
+	if refused := asked &^ (id.varies &^ id.pinned); refused != 0 {
+		if odd := refused &^ id.same(req); odd != 0 {
+			return id.refuse(odd)
+		}
+	}
+	d := &id.defaults
+	if req.Tenant == "" {
+		req.Tenant = d.Tenant
+	}
+	if len(req.Scopes) == 0 {
+		req.Scopes = d.Scopes
+	}
+	if req.Audience == "" {
+		req.Audience = d.Audience
+	}
+	if req.Subject == "" {
+		req.Subject = d.Subject
+	}
+	return nil
+}
+
+// same is the set of fields in which req names exactly the default.
+func (id *Identity) same(req *Request) Fields {
+	d := &id.defaults
+	var f Fields
+	if req.Tenant == d.Tenant {
+		f |= FieldTenant
+	}
+	if slices.Equal(req.Scopes, d.Scopes) {
+		f |= FieldScopes
+	}
+	if req.Audience == d.Audience {
+		f |= FieldAudience
+	}
+	if req.Subject == d.Subject {
+		f |= FieldSubject
+	}
+	return f
+}
+
+func (id *Identity) refuse(odd Fields) error {
+	e := &Error{Kind: Invalid, Identity: id.name, Source: id.kind, Why: "cannot be asked for another " + odd.String()}
+	if odd&FieldClaims != 0 {
+		e.Why = "its source cannot answer a claims challenge"
+	}
+	return e.WithHint("leave it out to get the identity's own, or configure an identity for it")
+}

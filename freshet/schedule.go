@@ -1,0 +1,100 @@
+package freshet
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"freshet.dev/freshet/internal/clock"
+)
+
+// state is what the schedule says of a version.
+type state uint8
+
+const (
+	fresh   state = iota
+	due           // served, and replaced in the background
+	expired       // not served
+)
+
+// plan is when a version becomes due and when it stops being served, on both clocks. It is worked out once, when the version
+// is published; the hit path only compares.
+type plan struct {
+	early clock.Reading // when jitter can make it due at the earliest
+	due   clock.Reading
+	until clock.Reading // expiry less the floor
+}
+
+func (p *plan) at(now clock.Reading) state {
+	switch {
+	case now.Reached(p.until):
+		return expired
+	case now.Reached(p.due):
+		return due
+	}
+	return fresh
+}
+
+// schedule plans a credential's life. at overrides when it is due, as a fraction of its lifetime; 0 leaves that to the issuer
+// and the rules below.
+func schedule(l life, at float64) plan {
+	if l.lifetime == 0 {
+		if l.refreshIn == 0 {
+			return plan{early: clock.Never, due: clock.Never, until: clock.Never}
+		}
+		return plan{early: l.sent.Add(l.refreshIn), due: l.sent.Add(l.refreshIn), until: clock.Never}
+	}
+	after := dueAfter(l.lifetime)
+	switch {
+	case at > 0:
+		after = time.Duration(float64(l.lifetime) * at)
+	case l.refreshIn > 0:
+		after = l.refreshIn
+	}
+	width := l.lifetime / 10
+	return plan{
+		early: l.sent.Add(max(0, after-width)),
+		due:   l.sent.Add(max(0, after-jitter(width))),
+		until: l.expires.Add(-floor(l.lifetime)),
+	}
+}
+
+// dueAfter is the age at which a credential of this lifetime is due, where its issuer does not say.
+//
+// Over 2 h it is half, as azidentity and msal do. From 40 min up it leaves at least 20 min, because SDKs refetch inside their
+// own last 5 to 15 minutes and would otherwise ask at every call. Below 5 min it is half again: a 12 s outage at a life of
+// 30 s fails callers when refreshing at 75 %, and none at 50 %.
+func dueAfter(lifetime time.Duration) time.Duration {
+	switch {
+	case lifetime > 2*time.Hour, lifetime < 5*time.Minute:
+		return lifetime / 2
+	case lifetime >= 40*time.Minute:
+		return min(lifetime*3/4, lifetime-20*time.Minute)
+	}
+	return lifetime * 3 / 4
+}
+
+// floor is the last part of a life in which nothing is served: a request signed there would arrive too late.
+func floor(lifetime time.Duration) time.Duration { return min(10*time.Second, lifetime/50) }
+
+// spacing is how far apart retrievals of one key must be.
+func spacing(lifetime time.Duration) time.Duration {
+	if lifetime == 0 {
+		return 30 * time.Second
+	}
+	return max(time.Second, min(30*time.Second, lifetime/10))
+}
+
+// backoff is how long to wait after the nth failure in a row (n ≥ 1): the spacing, plus full jitter over a width that doubles
+// with every failure up to eight spacings.
+func backoff(lifetime time.Duration, n int) time.Duration {
+	s := spacing(lifetime)
+	return s + jitter(s<<min(n-1, 3))
+}
+
+// jitter is a random duration in [0, width].
+func jitter(width time.Duration) time.Duration {
+	if width <= 0 {
+		return 0
+	}
+	return time.Duration(rand.Int64N(int64(width) + 1))
+}

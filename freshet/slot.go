@@ -1,0 +1,75 @@
+package freshet
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"freshet.dev/freshet/internal/clock"
+)
+
+// slot is a key's place in the cache: the version now served, and the flight that will replace it.
+type slot struct {
+	id   *Identity
+	key  string
+	hash uint64
+	req  Request // normalised, and nothing but the key's fields
+
+	cur    atomic.Pointer[version] // nil: nothing to serve
+	used   atomic.Bool             // asked for since the eviction hand last passed
+	flying atomic.Bool             // whether flight is set, readable without the lock
+	next   atomic.Int64            // monotonic: no background attempt before
+
+	mu       sync.Mutex
+	flight   *flight // nil: none under way
+	failures int     // in a row
+	forced   int64   // monotonic: no retrieval that a caller forces (by rejection or MinTTL) before
+	gone     bool    // evicted: whoever holds it looks its key up again. Written under cache.mu as well
+
+	place int   // in its identity's ring, under cache.mu
+	size  int64 // accounted to its identity, under cache.mu
+}
+
+// hit answers from memory, or reports that it cannot. It takes no lock and allocates nothing.
+func (s *slot) hit(w *wish) (Answer, bool) {
+	v := s.cur.Load()
+	if v == nil {
+		return Answer{}, false
+	}
+	now := clock.Now()
+	st := v.at(now)
+	if st == expired || !v.grants(w, now) {
+		return Answer{}, false
+	}
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	marks := v.marks.Load()
+	if st == due || marks&markRejected != 0 {
+		s.refresh(now)
+	}
+	return Answer{Credential: v.cred, Stale: marks != 0, Rejected: marks&markRejected != 0}, true
+}
+
+// grants reports whether a version that has not expired is what is wished for.
+func (v *version) grants(w *wish, now clock.Reading) bool {
+	switch {
+	case w.rejected != "" && w.rejected == v.cred.fingerprint:
+		return false
+	case w.minTTL > 0 && now.Until(v.cred.life.expires) < w.minTTL:
+		return false
+	case w.input && (now.Reached(v.early) || v.marks.Load()&markRejected != 0):
+		return false
+	}
+	return true
+}
+
+// answer is v as it is handed out when nothing better can be had.
+func (v *version) answer(w *wish, now clock.Reading) Answer {
+	marks := v.marks.Load()
+	return Answer{
+		Credential: v.cred,
+		Stale:      marks != 0,
+		Rejected:   marks&markRejected != 0,
+		Short:      w.minTTL > 0 && now.Until(v.cred.life.expires) < w.minTTL,
+	}
+}
