@@ -2,6 +2,8 @@ package freshet
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"sync"
 
 	"freshet.dev/freshet/internal/clock"
@@ -71,6 +73,9 @@ func NewCache(cfg CacheConfig) *Cache {
 	return c
 }
 
+// Format implements [fmt.Formatter], for every verb alike: everything in a cache is somebody's.
+func (c *Cache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "cache") }
+
 // Add makes a source an identity of this cache. Adding a name again with another version makes a second identity beside the
 // first, which keeps working for who holds it; they share nothing. Errors are of kind [Invalid].
 func (c *Cache) Add(cfg IdentityConfig) (*Identity, error) {
@@ -134,7 +139,7 @@ func (c *Cache) slot(a *ask) *slot {
 	if s := c.index.find(a.hash, key); s != nil {
 		return s
 	}
-	s := &slot{id: a.id, key: a.key, hash: a.hash, req: a.req, place: len(a.id.ring.slots)}
+	s := &slot{id: a.id, key: a.key, hash: a.hash, place: len(a.id.ring.slots)}
 	a.id.ring.slots = append(a.id.ring.slots, s)
 	c.index.put(s)
 	c.count++
@@ -164,7 +169,7 @@ func (c *Cache) drop(s *slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.mu.Lock()
-	idle := !s.gone && s.flight == nil && s.cur.Load() == nil
+	idle := !s.gone && s.flight == nil && s.late == 0 && s.cur.Load() == nil
 	if idle {
 		s.gone = true
 	}

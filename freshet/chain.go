@@ -49,32 +49,27 @@ func (id *Identity) input(ctx context.Context, need Need) (*Credential, error) {
 		return id.single(ctx, req)
 	}
 	key := appendKey(nil, id, &req)
-	a := &ask{id: id, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, input: true}}
+	a := &ask{id: id, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected, input: true}}
 	if s := id.cache.index.find(a.hash, key); s != nil {
 		if ans, ok := s.hit(&a.wish); ok {
 			return ans.Credential, nil
 		}
 	}
-	a.req = req
-	a.req.MinTTL, a.req.Rejected = 0, ""
 	_, ans, err := id.cache.wait(ctx, a)
 	return ans.Credential, err
 }
 
-// single is one retrieval outside the cache, in its caller's goroutine and time.
+// single is one retrieval outside the cache, in its caller's goroutine and time: it counts as part of the caller's flight.
 func (id *Identity) single(ctx context.Context, req Request) (*Credential, error) {
 	if err := id.reentered(ctx); err != nil {
 		return nil, err
 	}
 	c := id.cache
-	if err := c.governor.admit(id.issuer); err != nil {
-		return nil, AsError(err).of(id)
-	}
-	defer c.governor.leave(id.issuer)
 	ctx, cancel := context.WithTimeout(ctx, id.timeout)
 	defer cancel()
-	e := Event{Identity: id.name, Kind: id.kind, Key: string(appendKey(nil, id, &req)), Reason: ReasonInput, Issuer: id.issuer, Started: Now()}
-	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, req, &e)
+	key := string(appendKey(nil, id, &req))
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Issuer: id.issuer, Started: Now()}
+	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e)
 	if err != nil {
 		err = AsError(err).of(id)
 		e.Err = AsError(err)

@@ -39,20 +39,33 @@ type Credential struct {
 	typ         Type
 	token       Secret // bearer, id_token
 	tokenType   string
-	aws         AWSKeys
-	username    string
-	password    Secret
+	parts       *parts // aws, basic; nil for tokens, which are the many
 	fingerprint string
 	audience    []string // of a JWT; nil where there is none to read
 	life        life
 }
 
+// parts are what a credential that is no token consists of.
+type parts struct {
+	aws      AWSKeys
+	username string
+	password Secret
+}
+
 // life is a credential's validity, worked out once.
 type life struct {
 	sent      clock.Reading // when the request for it was sent
-	expires   clock.Reading // wall as the issuer gave it, monotonic by the lifetime it granted; Never for static ones
 	lifetime  time.Duration // 0 for static ones
 	refreshIn time.Duration // the issuer's wish, counted from sent; 0 without one
+}
+
+// expires is the wall clock's time as the issuer gave it, and the monotonic one's by the lifetime it granted; Never for static
+// credentials.
+func (l *life) expires() clock.Reading {
+	if l.lifetime == 0 {
+		return clock.Never
+	}
+	return l.sent.Add(l.lifetime)
 }
 
 // Validity is what an issuer said of a credential's life. Exactly one of Expires, Lifetime and Static is set; a token that is
@@ -113,7 +126,7 @@ func NewAWS(keys AWSKeys, v Validity) (*Credential, error) {
 	if keys.AccessKeyID == "" || keys.SecretAccessKey == "" {
 		return nil, Errorf(Malformed, "answer lacks an access key id or a secret access key")
 	}
-	c := &Credential{typ: AWS, aws: keys}
+	c := &Credential{typ: AWS, parts: &parts{aws: keys}}
 	h := sha256.New()
 	for _, part := range []string{keys.AccessKeyID, string(keys.SecretAccessKey), string(keys.SessionToken)} {
 		var n [8]byte
@@ -134,7 +147,7 @@ func NewBasic(username, password string, v Validity) (*Credential, error) {
 	if username == "" && password == "" {
 		return nil, Errorf(Malformed, "answer has neither user name nor password")
 	}
-	c := &Credential{typ: Basic, username: username, password: Secret(password)}
+	c := &Credential{typ: Basic, parts: &parts{username: username, password: Secret(password)}}
 	h := hmac.New(sha256.New, []byte(fingerprintKey))
 	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
 	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
@@ -149,16 +162,19 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	}
 	c.life.sent = sent
 	if v.Static {
-		c.life.expires = clock.Never
 		return c, nil
 	}
 	lifetime := v.Lifetime
 	if !v.Expires.IsZero() {
-		// Seconds before nanoseconds: a date of the year 9999 does not fit an int64 of nanoseconds.
-		if v.Expires.Unix()-sent.Time().Unix() > int64(maxLifetime/time.Second) {
+		// Seconds before nanoseconds: neither the year 9999 nor the year 1600 fits an int64 of nanoseconds.
+		switch ahead := v.Expires.Unix() - sent.Time().Unix(); {
+		case ahead > int64(maxLifetime/time.Second):
 			return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
+		case ahead < 0:
+			lifetime = -1
+		default:
+			lifetime = time.Duration(v.Expires.UnixNano() - sent.Wall)
 		}
-		lifetime = time.Duration(v.Expires.UnixNano() - sent.Wall)
 	}
 	switch {
 	case lifetime == 0 && v.Expires.IsZero():
@@ -171,7 +187,6 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 			WithHint("if the issuer is right, this machine's clock is ahead")
 	}
 	c.life.lifetime = lifetime
-	c.life.expires = sent.Add(lifetime)
 	if v.RefreshIn > 0 && v.RefreshIn < lifetime {
 		c.life.refreshIn = v.RefreshIn
 	}
@@ -188,10 +203,20 @@ func (c *Credential) Token() string { return string(c.token) }
 func (c *Credential) TokenType() string { return c.tokenType }
 
 // AWS is the AWS keys, all of one version; zero for other types.
-func (c *Credential) AWS() AWSKeys { return c.aws }
+func (c *Credential) AWS() AWSKeys {
+	if c.parts == nil {
+		return AWSKeys{}
+	}
+	return c.parts.aws
+}
 
 // Basic is the user name and password; empty for other types.
-func (c *Credential) Basic() (username, password string) { return c.username, string(c.password) }
+func (c *Credential) Basic() (username, password string) {
+	if c.parts == nil {
+		return "", ""
+	}
+	return c.parts.username, string(c.parts.password)
+}
 
 // Fingerprint names this version without revealing it: 32 hex digits.
 func (c *Credential) Fingerprint() string { return c.fingerprint }
@@ -201,7 +226,7 @@ func (c *Credential) Expires() time.Time {
 	if c.Static() {
 		return time.Time{}
 	}
-	return c.life.expires.Time()
+	return c.life.expires().Time()
 }
 
 // Issued is when the request for the credential was sent.
@@ -211,18 +236,24 @@ func (c *Credential) Issued() Instant { return Instant{c.life.sent} }
 func (c *Credential) Lifetime() time.Duration { return c.life.lifetime }
 
 // Static reports that the credential does not expire.
-func (c *Credential) Static() bool { return c.life.expires == clock.Never }
+func (c *Credential) Static() bool { return c.life.lifetime == 0 }
 
 // Remaining is the life left by whichever clock says less; never negative. It is at least 10 years for static credentials.
-func (c *Credential) Remaining() time.Duration { return max(0, clock.Now().Until(c.life.expires)) }
+func (c *Credential) Remaining() time.Duration { return max(0, clock.Now().Until(c.life.expires())) }
 
 // Audience is the aud of a token that is a JWT; nil for everything else. It is the cache's own slice: do not change it.
 func (c *Credential) Audience() []string { return c.audience }
 
 // size is what an entry costs in memory beyond a fixed part, in bytes.
 func (c *Credential) size() int64 {
-	return int64(len(c.token) + len(c.aws.AccessKeyID) + len(c.aws.SecretAccessKey) + len(c.aws.SessionToken) +
-		len(c.username) + len(c.password))
+	n := len(c.token) + len(c.tokenType)
+	for _, aud := range c.audience {
+		n += 16 + len(aud)
+	}
+	if p := c.parts; p != nil {
+		n += len(p.aws.AccessKeyID) + len(p.aws.SecretAccessKey) + len(p.aws.SessionToken) + len(p.username) + len(p.password)
+	}
+	return int64(n)
 }
 
 // String shows the type, fingerprint and expiry.
@@ -233,7 +264,7 @@ func (c Credential) String() string {
 	if c.Static() {
 		return fmt.Sprintf("credential(%s %s static)", c.typ, c.fingerprint)
 	}
-	return fmt.Sprintf("credential(%s %s expires %s)", c.typ, c.fingerprint, c.life.expires.Time().Format(time.RFC3339))
+	return fmt.Sprintf("credential(%s %s expires %s)", c.typ, c.fingerprint, c.life.expires().Time().Format(time.RFC3339))
 }
 
 // Format implements [fmt.Formatter], for every verb alike.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -79,6 +80,9 @@ func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
+	if k, ok := errors.AsType[Kind](err); ok {
+		return &Error{Kind: k, Why: string(k), Cause: err}
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Unavailable, Why: "timed out", Cause: err}
@@ -87,6 +91,12 @@ func AsError(err error) *Error {
 	}
 	return &Error{Kind: Unavailable, Why: "retrieval failed", Cause: err}
 }
+
+// Format implements [fmt.Formatter], for every verb alike: %#v would print the cause.
+func (e Error) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.Error()) }
+
+// MarshalText implements [encoding.TextMarshaler], so that JSON shows no more than Error: a cause may be a url.Error.
+func (e Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // of returns a copy of e that names the identity and its source, unless e names one already: an input's failure keeps the
 // input's name.

@@ -23,11 +23,12 @@ type Event struct {
 	Identity string
 	Kind     string // of source
 	Issuer   string
-	Key      string // opaque; see KeyHash
+	Key      Secret // opaque, and it holds what was asked, claims among it; see KeyHash
 	Reason   Reason
 	Started  Instant
 	Asked    bool          // the source was called; otherwise an input failed, or the limit's wait
 	Took     time.Duration // the source's part of it
+	Shared   bool          // the credential came from another process, which asked the source
 	Late     bool          // it ended after its waiters had been released
 
 	Fingerprint      string    // of what was retrieved; "" on failure

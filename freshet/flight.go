@@ -28,7 +28,6 @@ type ask struct {
 	id   *Identity
 	key  string
 	hash uint64
-	req  Request
 	wish
 }
 
@@ -100,7 +99,7 @@ func (s *slot) join(ctx context.Context, a *ask) (*flight, Answer, error) {
 		}
 		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
 	}
-	if err := s.launchLocked(reason, Ancestry(ctx)); err != nil {
+	if err := s.launchLocked(reason, Ancestry(ctx), a.input); err != nil {
 		if v != nil && reason != ReasonRejected {
 			return nil, v.answer(&a.wish, now), nil
 		}
@@ -159,9 +158,9 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 }
 
 // launchLocked starts a flight; s.mu is held. It refuses when too many are under way.
-func (s *slot) launchLocked(reason Reason, ancestry []string) error {
+func (s *slot) launchLocked(reason Reason, ancestry []string, input bool) error {
 	c := s.id.cache
-	if err := c.governor.admit(s.id.issuer); err != nil {
+	if err := c.governor.admit(s.id.issuer, input); err != nil {
 		return err
 	}
 	f := &flight{slot: s, reason: reason, done: make(chan struct{})}
@@ -186,16 +185,22 @@ func (c *Cache) fly(f *flight, ancestry []string) {
 		c.land(f, nil, Errorf(Unavailable, "timed out after %v", id.timeout), Event{})
 	})
 	defer hard.Stop()
-	e := Event{Identity: id.name, Kind: id.kind, Key: f.slot.key, Reason: f.reason, Issuer: id.issuer, Started: Now()}
-	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(ancestry), id.name)...), id, f.slot.req, &e)
-	c.land(f, cred, err, e)
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Issuer: id.issuer, Started: Now()}
+	// Deferred, because runtime.Goexit in a source (a test's FailNow, say) runs what is deferred and nothing else.
+	cred, err := (*Credential)(nil), error(Errorf(Bug, "source ended its goroutine"))
+	defer func() { c.land(f, cred, err, e) }()
+	cred, err = c.obtain(WithAncestry(ctx, append(slices.Clip(ancestry), id.name)...), id, keyRequest(f.slot.key, id), &e)
 }
 
 // retrieve resolves the input, takes a slot of the identity's limit, and asks the source. Inputs come first: a flight that
 // waits for one holds nothing that the input's own flight could need.
 func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Event) (*Credential, error) {
 	if id.deriver != nil {
-		input, err := id.from.input(ctx, id.deriver.Needs(req))
+		need, err := call(func() (Need, error) { return id.deriver.Needs(req), nil })
+		if err != nil {
+			return nil, err
+		}
+		input, err := id.from.input(ctx, need)
 		if err != nil {
 			return nil, err
 		}
@@ -206,7 +211,7 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 	}
 	defer id.limit.release()
 	asked := clock.Now()
-	cred, err := call(ctx, id.source, req)
+	cred, err := call(func() (*Credential, error) { return id.source.Retrieve(ctx, req) })
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
 	if err == nil && cred == nil {
 		err = Errorf(Bug, "source returned neither a credential nor an error")
@@ -217,32 +222,32 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 		}
 		return nil, err
 	}
-	switch p := schedule(cred.life, 0); {
-	case p.at(clock.Now()) == expired:
-		return nil, Errorf(Malformed, "answer had expired already")
-	case req.Audience != "" && cred.audience != nil && !slices.Contains(cred.audience, req.Audience):
-		return nil, Errorf(Malformed, "answer is a token for another audience than was asked for")
+	if err := usable(cred, &req); err != nil {
+		return nil, err
 	}
 	return cred, nil
 }
 
-// call asks a source, and turns a panic into an error: it is one retrieval's failure, not the process's. The value of the
-// panic is not shown, since it may hold anything.
-func call(ctx context.Context, src Source, req Request) (cred *Credential, err error) {
-	ended := false
+// usable refuses an answer that could not be handed out, or was not asked for.
+func usable(cred *Credential, req *Request) error {
+	switch p := schedule(cred.life, 0); {
+	case p.at(clock.Now()) == expired:
+		return Errorf(Malformed, "answer had expired already")
+	case req.Audience != "" && cred.audience != nil && !slices.Contains(cred.audience, req.Audience):
+		return Errorf(Malformed, "answer is a token for another audience than was asked for")
+	}
+	return nil
+}
+
+// call runs a source's code, and turns a panic into an error: it is one retrieval's failure, not the process's. The value of
+// the panic is not shown, since it may hold anything.
+func call[T any](f func() (T, error)) (t T, err error) {
 	defer func() {
-		if ended {
-			return
-		}
 		if r := recover(); r != nil {
-			cred, err = nil, Errorf(Bug, "source panicked with a %T%s", r, panicSite())
-		} else {
-			cred, err = nil, Errorf(Bug, "source ended its goroutine")
+			err = Errorf(Bug, "source panicked with a %T%s", r, panicSite())
 		}
 	}()
-	cred, err = src.Retrieve(ctx, req)
-	ended = true
-	return cred, err
+	return f()
 }
 
 // panicSite is " at FILE:LINE" of the innermost frame that panicked outside the runtime, while a panic is being recovered.
@@ -268,10 +273,18 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 	s.mu.Lock()
 	first := !f.landed
 	f.landed = true
+	var v *version
 	if cred != nil {
-		f.version = s.publishLocked(cred, now)
+		v = s.publishLocked(cred, now)
+	}
+	switch deadline := e.Identity == ""; {
+	case first && deadline:
+		s.late++
+	case !first && !deadline:
+		s.late--
 	}
 	if first {
+		f.version = v
 		s.flight = nil
 		s.flying.Store(false)
 		if err != nil {
@@ -298,16 +311,17 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 	old := s.cur.Load()
 	if old != nil && old.cred.life.sent.Mono > cred.life.sent.Mono {
+		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
 		return old
 	}
 	v := newVersion(cred, old, s.id.refreshAt, now)
 	if old != nil && old.cred.fingerprint == cred.fingerprint {
 		v.marks.Store(old.marks.Load() & markRejected)
-		if v.marks.Load() != 0 {
-			s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
-		}
-	} else {
-		s.next.Store(0)
+	}
+	s.next.Store(0)
+	if v.marks.Load() != 0 || v.at(now) != fresh {
+		// What came would be replaced at once, and the next would be no better.
+		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
 	}
 	s.failures = 0
 	if !s.gone {
@@ -321,7 +335,9 @@ func (s *slot) failLocked(now clock.Reading, err *Error) {
 	s.failures++
 	var lifetime time.Duration
 	if v := s.cur.Load(); v != nil {
-		v.marks.Or(markStale)
+		if v.at(now) != fresh || v.marks.Load()&markRejected != 0 {
+			v.marks.Or(markStale)
+		}
 		lifetime = v.cred.life.lifetime
 	}
 	s.next.Store(now.Mono + int64(max(backoff(lifetime, s.failures), min(err.RetryAfter, time.Hour))))

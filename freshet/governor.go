@@ -24,14 +24,15 @@ type governor struct {
 	drained chan struct{}  // set by close; closed when the last flight has left
 }
 
-// admit counts a flight towards an issuer, or refuses it. It never waits.
-func (g *governor) admit(issuer string) error {
+// admit counts a flight towards an issuer, or refuses it. It never waits. An input is for a flight that was admitted already,
+// and has at most one under way: to refuse it would fail what the bound let in, and with a chain over one issuer all of it.
+func (g *governor) admit(issuer string, input bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.drained != nil {
 		return &Error{Kind: Unavailable, Why: "shutting down"}
 	}
-	if g.total >= maxFlights || g.flights[issuer] >= maxFlightsPerIssuer {
+	if !input && (g.total >= maxFlights || g.flights[issuer] >= maxFlightsPerIssuer) {
 		return &Error{
 			Kind: Unavailable, Why: "too many retrievals are under way", RetryAfter: retryCrowded,
 			Hint: "the issuer answers more slowly than callers ask for new credentials; ask again later",

@@ -2,6 +2,8 @@ package freshet
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 )
@@ -10,11 +12,12 @@ import (
 // two comparisons. It may be shared by any number of goroutines.
 type Handle struct {
 	id   *Identity
-	req  Request
 	key  string
 	hash uint64
 	wish wish
 	slot atomic.Pointer[slot]
+
+	plain bool // no wish: whatever is served will do
 }
 
 // Handle prepares a request. Errors are of kind [Invalid].
@@ -23,17 +26,26 @@ func (id *Identity) Handle(req Request) (*Handle, error) {
 		return nil, err
 	}
 	key := appendKey(nil, id, &req)
-	return &Handle{id: id, req: req, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}, nil
+	w := wish{minTTL: req.MinTTL, rejected: req.Rejected}
+	return &Handle{id: id, key: string(key), hash: hashKey(key), wish: w, plain: w == wish{}}, nil
 }
+
+// Format implements [fmt.Formatter], for every verb alike: it names the identity, and nothing of the request.
+func (h *Handle) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "handle of "+h.id.String()) }
 
 // Get is like [Identity.Get] with the handle's request. A handle whose entry was evicted looks it up again.
 func (h *Handle) Get(ctx context.Context) (Answer, error) {
 	if s := h.slot.Load(); s != nil {
+		if h.plain {
+			if v := s.calm(); v != nil {
+				return Answer{Credential: v.cred, due: v.due.Wall}, nil
+			}
+		}
 		if a, ok := s.hit(&h.wish); ok {
 			return a, nil
 		}
 	}
-	s, a, err := h.id.miss(ctx, h.key, h.hash, &h.req, h.wish)
+	s, a, err := h.id.cache.wait(ctx, &ask{id: h.id, key: h.key, hash: h.hash, wish: h.wish})
 	if s != nil && h.slot.Load() != s {
 		h.slot.Store(s)
 	}

@@ -2,8 +2,13 @@ package freshet
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"time"
+
+	"freshet.dev/freshet/internal/clock"
 )
 
 // IdentityConfig describes an identity to a [Cache].
@@ -33,9 +38,23 @@ type IdentityConfig struct {
 	Concurrency int
 	// Issuer groups identities that ask the same issuer, for the bounds on flights; "" means the identity's own name.
 	Issuer string
+	// Around, if set, runs in place of each retrieval: see [Around].
+	Around Around
 }
 
 const defaultTimeout = time.Minute
+
+// String is "identity NAME (KIND)": what a source is made of is nobody's to print.
+func (cfg IdentityConfig) String() string { return "identity " + cfg.Name + " (" + cfg.Kind + ")" }
+
+// Format implements [fmt.Formatter], for every verb alike.
+func (cfg IdentityConfig) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, cfg.String()) }
+
+// LogValue implements [slog.LogValuer].
+func (cfg IdentityConfig) LogValue() slog.Value { return slog.StringValue(cfg.String()) }
+
+// MarshalText implements [encoding.TextMarshaler], so that JSON shows no more than String.
+func (cfg IdentityConfig) MarshalText() ([]byte, error) { return []byte(cfg.String()), nil }
 
 // Identity is a named source in a [Cache]. It is itself a [Source]; its methods may be called by many goroutines.
 type Identity struct {
@@ -45,6 +64,7 @@ type Identity struct {
 	kind      string
 	source    Source
 	deriver   Deriver // nil if the source is none
+	around    Around
 	from      *Identity
 	defaults  Request
 	pinned    Fields
@@ -59,7 +79,7 @@ type Identity struct {
 
 func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 	id := &Identity{
-		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, source: cfg.Source, from: cfg.From,
+		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, source: cfg.Source, from: cfg.From, around: cfg.Around,
 		defaults: cfg.Defaults, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency),
 		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
 	}
@@ -79,6 +99,8 @@ func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 		return nil, Errorf(Invalid, "identity without a name")
 	case cfg.Source == nil:
 		return nil, Errorf(Invalid, "identity %s: no source", cfg.Name)
+	case cfg.RefreshAt != 0 && !(cfg.RefreshAt > 0 && cfg.RefreshAt < 1):
+		return nil, Errorf(Invalid, "identity %s: refresh at %v of a lifetime, which is not between 0 and 1", cfg.Name, cfg.RefreshAt)
 	case id.deriver != nil && id.from == nil:
 		return nil, Errorf(Invalid, "identity %s: source %s is made from another identity's credential, and none is named", id.name, id.kind).
 			WithHint("add from: with the name of that identity")
@@ -97,6 +119,15 @@ func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 // Name is what callers ask for.
 func (id *Identity) Name() string { return id.name }
 
+// String is "identity NAME (KIND)".
+func (id *Identity) String() string { return "identity " + id.name + " (" + id.kind + ")" }
+
+// Format implements [fmt.Formatter], for every verb alike.
+func (id *Identity) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, id.String()) }
+
+// LogValue implements [slog.LogValuer].
+func (id *Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
+
 // Varies is the set of fields that tell this identity's credentials apart.
 func (id *Identity) Varies() Fields { return id.varies }
 
@@ -112,6 +143,21 @@ type Answer struct {
 	Rejected bool
 	// Retrieved: this caller waited for a retrieval; otherwise the answer came from memory.
 	Retrieved bool
+
+	due int64 // wall clock, nanoseconds; 0: not from a cache
+}
+
+// RefreshAt is when the credential is to be replaced, in UTC; the zero time if nobody knows.
+func (a Answer) RefreshAt() time.Time {
+	switch {
+	case a.due == clock.Never.Wall:
+		return time.Time{}
+	case a.due != 0:
+		return time.Unix(0, a.due).UTC()
+	case a.Credential != nil && a.Credential.life.refreshIn > 0:
+		return a.Credential.life.sent.Add(a.Credential.life.refreshIn).Time()
+	}
+	return time.Time{}
 }
 
 // Retrieve makes an Identity a [Source].
@@ -134,20 +180,17 @@ func (id *Identity) Get(ctx context.Context, req Request) (Answer, error) {
 	hash := hashKey(key)
 	want := wish{minTTL: req.MinTTL, rejected: req.Rejected}
 	if s := id.cache.index.find(hash, key); s != nil {
+		if want == (wish{}) {
+			if v := s.calm(); v != nil {
+				return Answer{Credential: v.cred, due: v.due.Wall}, nil
+			}
+		}
 		if a, ok := s.hit(&want); ok {
 			return a, nil
 		}
 	}
-	_, a, err := id.miss(ctx, string(key), hash, &req, want)
+	_, a, err := id.cache.wait(ctx, &ask{id: id, key: string(key), hash: hash, wish: want})
 	return a, err
-}
-
-// miss is Get's slow way, kept apart so that the request of a hit stays on the stack.
-func (id *Identity) miss(ctx context.Context, key string, hash uint64, req *Request, want wish) (*slot, Answer, error) {
-	r := *req
-	r.Scopes = slices.Clone(r.Scopes)
-	r.MinTTL, r.Rejected, r.Input = 0, "", nil
-	return id.cache.wait(ctx, &ask{id: id, key: key, hash: hash, req: r, wish: want})
 }
 
 // normalise fills in the identity's defaults, makes the scopes a sorted set, and refuses what the source can neither vary by

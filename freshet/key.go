@@ -3,6 +3,7 @@ package freshet
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 )
 
 // seed makes key hashes unpredictable, so that nobody who chooses requests can choose collisions.
@@ -42,6 +43,60 @@ func appendKey(b []byte, id *Identity, r *Request) []byte {
 		b = appendString(b, r.Subject)
 	}
 	return b
+}
+
+// keyRequest decodes the request that a key was made of: what the source is asked is what the answer is kept under, whatever
+// became of the caller's slices meanwhile. Fields that the source does not vary by are the identity's defaults. It is called
+// for every flight, since to keep the request beside its key would cost each entry more than all else but the credential.
+func keyRequest(key string, id *Identity) Request {
+	d := &id.defaults
+	r := Request{Tenant: d.Tenant, Audience: d.Audience, Subject: d.Subject}
+	_, key = cutString(key)
+	_, key = cutString(key)
+	f := Fields(key[0])
+	key = key[1:]
+	if f&FieldTenant != 0 {
+		r.Tenant, key = cutString(key)
+	}
+	if f&FieldScopes != 0 {
+		var n uint64
+		if n, key = cutUvarint(key); n > 0 {
+			r.Scopes = make([]string, n)
+		}
+		for i := range r.Scopes {
+			r.Scopes[i], key = cutString(key)
+		}
+	} else {
+		r.Scopes = slices.Clone(d.Scopes)
+	}
+	if f&FieldAudience != 0 {
+		r.Audience, key = cutString(key)
+	}
+	if f&FieldClaims != 0 {
+		r.Claims, key = cutString(key)
+	}
+	if f&FieldCAE != 0 {
+		r.CAE, key = key[0] == 1, key[1:]
+	}
+	if f&FieldSubject != 0 {
+		r.Subject, _ = cutString(key)
+	}
+	return r
+}
+
+func cutString(key string) (s, rest string) {
+	n, key := cutUvarint(key)
+	return key[:n], key[n:]
+}
+
+func cutUvarint(key string) (n uint64, rest string) {
+	for shift := 0; ; shift += 7 {
+		b := key[0]
+		key = key[1:]
+		if n |= uint64(b&0x7f) << shift; b < 0x80 {
+			return n, key
+		}
+	}
 }
 
 func appendString(b []byte, s string) []byte {

@@ -9,9 +9,10 @@ import (
 
 // version is one published credential with its plan. Everything but its marks is immutable.
 type version struct {
-	plan
 	cred  *Credential
 	marks atomic.Uint32
+	calm  clock.Reading // due, or until if that is sooner
+	plan
 }
 
 // Marks of a version.
@@ -24,17 +25,17 @@ const (
 // lives barely longer, is not wrong: it answers from a cache of its own. Asking it again at once would bring the same, so the
 // next attempt comes after half of what remains.
 func newVersion(cred *Credential, old *version, at float64, now clock.Reading) *version {
-	v := &version{cred: cred, plan: schedule(cred.life, at)}
-	if old == nil || cred.Static() || cred.life.refreshIn > 0 {
-		return v
-	}
-	gained := time.Duration(cred.life.expires.Wall - old.cred.life.expires.Wall)
-	if cred.fingerprint == old.cred.fingerprint || gained < spacing(cred.life.lifetime) {
-		if again := now.Add(now.Until(cred.life.expires) / 2); !v.due.Reached(again) {
-			v.due, v.early = again, again
+	p := schedule(cred.life, at)
+	if old != nil && !cred.Static() && cred.life.refreshIn == 0 {
+		expires := cred.life.expires()
+		gained := time.Duration(expires.Wall - old.cred.life.expires().Wall)
+		if cred.fingerprint == old.cred.fingerprint || gained < spacing(cred.life.lifetime) {
+			if again := now.Add(max(spacing(cred.life.lifetime), now.Until(expires)/2)); !p.due.Reached(again) {
+				p.due, p.early = again, again
+			}
 		}
 	}
-	return v
+	return &version{cred: cred, plan: p, calm: p.due.Sooner(p.until)}
 }
 
 // refresh starts the replacement of a version that is due, if none is under way and the last attempt is far enough back. It
@@ -48,10 +49,21 @@ func (s *slot) refresh(now clock.Reading) {
 	if s.flight != nil || s.gone || now.Mono < s.next.Load() {
 		return // somebody was faster
 	}
-	if v := s.cur.Load(); v == nil || v.at(now) == fresh && v.marks.Load()&markRejected == 0 {
+	v, reason := s.cur.Load(), ReasonDue
+	switch {
+	case v == nil:
 		return
+	case v.at(now) == fresh && v.marks.Load()&markRejected == 0:
+		return
+	case v.at(now) == fresh: // rejected: as far apart as if its rejecter had asked
+		reason = ReasonRejected
+		if wait := s.holdLocked(v, reason, now); wait > 0 {
+			s.next.Store(now.Mono + int64(wait))
+			return
+		}
+		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
 	}
-	if err := s.launchLocked(ReasonDue, nil); err != nil {
+	if err := s.launchLocked(reason, nil, false); err != nil {
 		s.next.Store(now.Mono + int64(spacing(0)))
 	}
 }

@@ -41,7 +41,8 @@ func schedule(l life, at float64) plan {
 		if l.refreshIn == 0 {
 			return plan{early: clock.Never, due: clock.Never, until: clock.Never}
 		}
-		return plan{early: l.sent.Add(l.refreshIn), due: l.sent.Add(l.refreshIn), until: clock.Never}
+		at := l.sent.Add(max(l.refreshIn, spacing(0)))
+		return plan{early: at, due: at, until: clock.Never}
 	}
 	after := dueAfter(l.lifetime)
 	switch {
@@ -50,11 +51,11 @@ func schedule(l life, at float64) plan {
 	case l.refreshIn > 0:
 		after = l.refreshIn
 	}
-	width := l.lifetime / 10
+	width, apart := l.lifetime/10, spacing(l.lifetime)
 	return plan{
-		early: l.sent.Add(max(0, after-width)),
-		due:   l.sent.Add(max(0, after-jitter(width))),
-		until: l.expires.Add(-floor(l.lifetime)),
+		early: l.sent.Add(max(apart, after-width)),
+		due:   l.sent.Add(max(apart, after-jitter(width))),
+		until: l.expires().Add(-floor(l.lifetime)),
 	}
 }
 

@@ -12,7 +12,6 @@ type slot struct {
 	id   *Identity
 	key  string
 	hash uint64
-	req  Request // normalised, and nothing but the key's fields
 
 	cur    atomic.Pointer[version] // nil: nothing to serve
 	used   atomic.Bool             // asked for since the eviction hand last passed
@@ -22,11 +21,26 @@ type slot struct {
 	mu       sync.Mutex
 	flight   *flight // nil: none under way
 	failures int     // in a row
+	late     int     // flights whose source outlived the deadline: the slot stays for what they bring
 	forced   int64   // monotonic: no retrieval that a caller forces (by rejection or MinTTL) before
 	gone     bool    // evicted: whoever holds it looks its key up again. Written under cache.mu as well
 
 	place int   // in its identity's ring, under cache.mu
 	size  int64 // accounted to its identity, under cache.mu
+}
+
+// calm returns the version served if there is nothing to say about it but itself: it is not due, and nobody rejected it or
+// failed to replace it. This is what nearly every hit finds; to a caller without wishes it is the whole answer. It takes no
+// lock and allocates nothing, and leaves the Answer to its caller, so that one is never copied.
+func (s *slot) calm() *version {
+	v := s.cur.Load()
+	if v == nil || v.marks.Load() != 0 || clock.Now().Reached(v.calm) {
+		return nil
+	}
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	return v
 }
 
 // hit answers from memory, or reports that it cannot. It takes no lock and allocates nothing.
@@ -47,7 +61,7 @@ func (s *slot) hit(w *wish) (Answer, bool) {
 	if st == due || marks&markRejected != 0 {
 		s.refresh(now)
 	}
-	return Answer{Credential: v.cred, Stale: marks != 0, Rejected: marks&markRejected != 0}, true
+	return Answer{Credential: v.cred, Stale: marks != 0, Rejected: marks&markRejected != 0, due: v.due.Wall}, true
 }
 
 // grants reports whether a version that has not expired is what is wished for.
@@ -55,7 +69,7 @@ func (v *version) grants(w *wish, now clock.Reading) bool {
 	switch {
 	case w.rejected != "" && w.rejected == v.cred.fingerprint:
 		return false
-	case w.minTTL > 0 && now.Until(v.cred.life.expires) < w.minTTL:
+	case w.minTTL > 0 && now.Until(v.cred.life.expires()) < w.minTTL:
 		return false
 	case w.input && (now.Reached(v.early) || v.marks.Load()&markRejected != 0):
 		return false
@@ -68,8 +82,9 @@ func (v *version) answer(w *wish, now clock.Reading) Answer {
 	marks := v.marks.Load()
 	return Answer{
 		Credential: v.cred,
+		due:        v.due.Wall,
 		Stale:      marks != 0,
 		Rejected:   marks&markRejected != 0,
-		Short:      w.minTTL > 0 && now.Until(v.cred.life.expires) < w.minTTL,
+		Short:      w.minTTL > 0 && now.Until(v.cred.life.expires()) < w.minTTL,
 	}
 }

@@ -13,11 +13,12 @@ import (
 // Reading is one reading of both clocks, in nanoseconds.
 type Reading struct {
 	Wall int64 // since the Unix epoch
-	Mono int64 // since an arbitrary instant of this process
+	Mono int64 // since an arbitrary instant before this process began: always positive, so that 0 is before every reading
 }
 
 var (
-	base   = time.Now()
+	// 50 years back, because a testing/synctest bubble begins in the year 2000.
+	base   = time.Now().Add(-50 * 365 * 24 * time.Hour)
 	offset atomic.Int64 // added to the wall clock; only tests set it
 )
 
@@ -39,6 +40,11 @@ func (r Reading) Add(d time.Duration) Reading {
 
 // Reached reports whether either clock of r has come to other.
 func (r Reading) Reached(other Reading) bool { return r.Wall >= other.Wall || r.Mono >= other.Mono }
+
+// Sooner is, by each clock, the sooner of r and other.
+func (r Reading) Sooner(other Reading) Reading {
+	return Reading{Wall: min(r.Wall, other.Wall), Mono: min(r.Mono, other.Mono)}
+}
 
 // Until is how long it takes until either clock of r comes to other: negative once one has.
 func (r Reading) Until(other Reading) time.Duration {

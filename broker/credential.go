@@ -1,0 +1,146 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"freshet.dev/freshet"
+)
+
+// Credential hands a credential to a caller: policy first, then the cache. Errors are [*freshet.Error]s.
+func (b *Broker) Credential(ctx context.Context, c Caller, name string, req freshet.Request) (freshet.Answer, error) {
+	e, err := b.release(c, name)
+	if err != nil {
+		return freshet.Answer{}, err
+	}
+	if err := e.policy.allows(name, &e.defaults, &req); err != nil {
+		return freshet.Answer{}, err
+	}
+	if len(c.Ancestry) > 0 {
+		ctx = freshet.WithAncestry(ctx, c.Ancestry...)
+	}
+	if req.Rejected != "" {
+		b.refused.add(c, req.Rejected)
+	}
+	a, err := e.Get(ctx, req)
+	if err == nil && a.Rejected && req.Rejected == "" && b.refused.has(c, a.Credential.Fingerprint()) {
+		// This caller rejected that very version before: it is not given it again, though others are.
+		req.Rejected = a.Credential.Fingerprint()
+		a, err = e.Get(ctx, req)
+	}
+	if err != nil {
+		return freshet.Answer{}, err
+	}
+	e.handedOut.Add(1)
+	return a, b.audit.handOut(c, name, a.Credential.Fingerprint())
+}
+
+// release finds an identity whose credential may leave through the caller's door.
+func (b *Broker) release(c Caller, name string) (*entry, error) {
+	e, err := b.lookup(c, name)
+	if err != nil {
+		return nil, err
+	}
+	if e.policy.Withheld {
+		b.audit.deny(c, name, "release")
+		return nil, freshet.Errorf(freshet.Denied, "identity %s: its credential is never handed out (release: false)", name).
+			WithHint("it serves as another identity's from:, and signs")
+	}
+	return e, nil
+}
+
+// Reject says that a service refused a version: see [freshet.Identity.Reject]. A version that is not served now, because a
+// newer one has replaced it, is no error: what the caller wanted has happened.
+func (b *Broker) Reject(c Caller, name, fingerprint string) error {
+	e, err := b.lookup(c, name)
+	if err != nil {
+		return err
+	}
+	if !isFingerprint(fingerprint) {
+		return freshet.Errorf(freshet.Invalid, "identity %s: a fingerprint is 32 hex digits", name).
+			WithHint("freshet token %s --format json shows it", name)
+	}
+	b.refused.add(c, fingerprint)
+	served := e.Reject(fingerprint)
+	b.audit.rejection(c, name, fingerprint, served)
+	return nil
+}
+
+func isFingerprint(s string) bool {
+	if len(s) != 32 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// refusals remembers which caller rejected which version, so that who rejected it is not given it again. It is bounded: the
+// oldest are forgotten, which costs their callers one more rejection.
+type refusals struct {
+	mu   sync.Mutex
+	set  map[refusal]struct{}
+	ring []refusal // in order of arrival, for forgetting
+	next int
+}
+
+// refusal names one process, not its user: one program that rejects in error must not leave its user's others without a
+// credential while the issuer is down.
+type refusal struct {
+	caller      string
+	pid         int
+	fingerprint string
+}
+
+const maxRefusals = 1024
+
+func (r *refusals) add(c Caller, fingerprint string) {
+	k := refusal{c.name(), c.PID, fingerprint}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.set[k]; ok {
+		return
+	}
+	if r.set == nil {
+		r.set = make(map[refusal]struct{})
+	}
+	if len(r.ring) < maxRefusals {
+		r.ring = append(r.ring, k)
+	} else {
+		delete(r.set, r.ring[r.next])
+		r.ring[r.next] = k
+		r.next = (r.next + 1) % maxRefusals
+	}
+	r.set[k] = struct{}{}
+}
+
+func (r *refusals) has(c Caller, fingerprint string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.set[refusal{c.name(), c.PID, fingerprint}]
+	return ok
+}
+
+// outcome is what was last seen of an identity's source.
+type outcome struct {
+	mu      sync.Mutex
+	success time.Time
+	failure time.Time
+	err     *freshet.Error // of the last failure
+	row     int            // failures since the last success
+}
+
+func (o *outcome) set(e freshet.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e.Err == nil {
+		o.success, o.row = e.Started.Wall(), 0
+	} else {
+		o.row++
+		o.failure, o.err = e.Started.Wall(), e.Err
+	}
+}

@@ -1,0 +1,105 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+
+	"freshet.dev/freshet"
+)
+
+// Policy says who may use an identity, and what they may ask of it.
+type Policy struct {
+	UIDs     []uint32 // processes of these users; with GIDs empty too, the daemon's own user
+	GIDs     []uint32 // processes with one of these groups
+	Withheld bool     // never handed out by any door (release: false): only signers and chains use it
+
+	Tenants   []string // what callers may ask for beside the default; empty leaves only the default, if there is one
+	Scopes    []string
+	Audiences []string
+}
+
+// Caller is who asks: through which door, and as whom.
+type Caller struct {
+	Door string // "socket", "session", "endpoint", "command", "chain"
+	ID   string // tells callers of one door apart, such as an endpoint's address or a session's number
+
+	Peer bool // the kernel named the caller: UID, GIDs and PID hold
+	UID  uint32
+	GIDs []uint32
+	PID  int
+
+	// Grants are the identities that the door itself hands to whoever passes it: an endpoint's callers know its secret, a
+	// session's the session's. Policy by user does not apply to them.
+	Grants []string
+	// Ancestry are the retrievals this call comes from within; see [freshet.WithAncestry].
+	Ancestry []string
+}
+
+// who names the caller in errors and the record.
+func (c Caller) who() string {
+	if c.Peer {
+		return fmt.Sprintf("uid %d", c.UID)
+	}
+	return c.name()
+}
+
+// name tells callers apart in the record. A process id is left out: it would make every short-lived command another caller.
+func (c Caller) name() string {
+	switch {
+	case c.Peer:
+		return fmt.Sprintf("%s:uid:%d", c.Door, c.UID)
+	case c.ID != "":
+		return c.Door + ":" + c.ID
+	}
+	return c.Door
+}
+
+func (b *Broker) may(c Caller, e *entry) bool {
+	if slices.Contains(c.Grants, e.Name()) {
+		return true
+	}
+	if !c.Peer {
+		return false
+	}
+	p := &e.policy
+	if len(p.UIDs) == 0 && len(p.GIDs) == 0 {
+		return c.UID == b.owner
+	}
+	return slices.Contains(p.UIDs, c.UID) || slices.ContainsFunc(c.GIDs, func(g uint32) bool { return slices.Contains(p.GIDs, g) })
+}
+
+// pins is the set of fields that accept their default alone: those that have one and no list of others.
+func (p *Policy) pins(d freshet.Request) freshet.Fields {
+	var f freshet.Fields
+	if d.Tenant != "" && len(p.Tenants) == 0 {
+		f |= freshet.FieldTenant
+	}
+	if d.Audience != "" && len(p.Audiences) == 0 {
+		f |= freshet.FieldAudience
+	}
+	return f
+}
+
+// allows refuses what a request asks beyond the identity's lists. A field without a list is for the source and the issuer to
+// judge.
+func (p *Policy) allows(name string, d, req *freshet.Request) error {
+	outside := func(field, value, standard string, list []string) error {
+		if value == "" || value == standard || len(list) == 0 || slices.Contains(list, value) {
+			return nil
+		}
+		return freshet.Errorf(freshet.Denied, "identity %s: %s %q is not among those it may be asked for", name, field, value).
+			WithHint("its %ss: in the configuration lists them", field)
+	}
+	if err := outside("tenant", req.Tenant, d.Tenant, p.Tenants); err != nil {
+		return err
+	}
+	if err := outside("audience", req.Audience, d.Audience, p.Audiences); err != nil {
+		return err
+	}
+	for _, scope := range req.Scopes {
+		if err := outside("scope", scope, "", p.Scopes); err != nil {
+			return err
+		}
+	}
+	return nil
+}

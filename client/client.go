@@ -1,0 +1,160 @@
+// Package client speaks the daemon's local API. Its [Client.Source] is a freshet.Source, so that a program can use a daemon's
+// identity wherever it could use an issuer.
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"freshet.dev/freshet"
+	"freshet.dev/internal/socket"
+	"freshet.dev/internal/wire"
+)
+
+// Client talks to one daemon. Its methods may be called by many goroutines; errors are [*freshet.Error]s.
+type Client struct {
+	http   *http.Client
+	header http.Header
+}
+
+// Config says which daemon, and as whom.
+type Config struct {
+	Socket string // path
+	// ConfigHash is the digest of the configuration that the daemon must run; "" accepts any.
+	ConfigHash string
+	// Ancestry are the retrievals that this process runs within; see [freshet.WithAncestry].
+	Ancestry []string
+}
+
+// New makes a client. It connects when it is first used.
+func New(cfg Config) *Client {
+	h := http.Header{}
+	if cfg.ConfigHash != "" {
+		h.Set("Freshet-Config", cfg.ConfigHash)
+	}
+	if len(cfg.Ancestry) > 0 {
+		h.Set("Freshet-Ancestry", strings.Join(cfg.Ancestry, ","))
+	}
+	return &Client{header: h, http: &http.Client{Transport: &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return socket.Dial(ctx, cfg.Socket) },
+		DisableCompression: true,
+	}}}
+}
+
+// maxReply bounds what is read of a reply.
+const maxReply = 4 << 20
+
+// Credential asks for a credential.
+func (c *Client) Credential(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error) {
+	sent := freshet.Now()
+	var doc wire.Credential
+	if err := c.call(ctx, "POST", "/v1/identities/"+url.PathEscape(identity)+"/credential", wire.RequestOf(req), &doc); err != nil {
+		return freshet.Answer{}, err
+	}
+	return doc.Answer(sent)
+}
+
+// Source is an identity as a freshet.Source.
+func (c *Client) Source(identity string) freshet.Source {
+	return freshet.SourceFunc(func(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {
+		a, err := c.Credential(ctx, identity, req)
+		return a.Credential, err
+	})
+}
+
+// Reject says that a service refused the version with this fingerprint.
+func (c *Client) Reject(ctx context.Context, identity, fingerprint string) error {
+	return c.call(ctx, "POST", "/v1/identities/"+url.PathEscape(identity)+"/reject", map[string]string{"fingerprint": fingerprint}, nil)
+}
+
+// Session is a door that the daemon keeps open until Close, or until this process ends.
+type Session struct {
+	wire.SessionOpened
+	body io.ReadCloser
+	rest *bufio.Reader
+}
+
+// OpenSession opens a session for identities.
+func (c *Client) OpenSession(ctx context.Context, identities []string) (*Session, error) {
+	resp, err := c.send(ctx, "POST", "/v1/sessions", wire.Session{Identities: identities})
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{body: resp.Body, rest: bufio.NewReader(io.LimitReader(resp.Body, maxReply))}
+	line, err := s.rest.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &s.SessionOpened)
+	}
+	if err != nil {
+		resp.Body.Close()
+		return nil, freshet.Errorf(freshet.Unavailable, "the daemon ended before the session had begun")
+	}
+	return s, nil
+}
+
+// Wait returns when the daemon has ended the session: it stopped.
+func (s *Session) Wait() { _, _ = io.Copy(io.Discard, s.rest) }
+
+// Close ends the session.
+func (s *Session) Close() error { return s.body.Close() }
+
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(into); err != nil {
+		return unreadable(ctx, err)
+	}
+	return nil
+}
+
+// send makes a request, and turns every status but 2xx into its error.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, freshet.Errorf(freshet.Bug, "request cannot be encoded")
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://freshet"+path, bytes.NewReader(b))
+	if err != nil {
+		return nil, freshet.Errorf(freshet.Invalid, "not an identity's name")
+	}
+	for k, v := range c.header {
+		req.Header[k] = v
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var p wire.Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&p); err != nil || p.Detail == "" {
+		return nil, freshet.Errorf(freshet.Unavailable, "the daemon answered %d, and not in its own way", resp.StatusCode)
+	}
+	return nil, p.Err()
+}
+
+// unreadable is the error of a request that got no answer: the dialer's own, the caller's context, or the daemon's death.
+func unreadable(ctx context.Context, err error) error {
+	if e := freshet.AsError(err); e.Why != "retrieval failed" || ctx.Err() != nil {
+		return e
+	}
+	e := freshet.Errorf(freshet.Unavailable, "the daemon ended before it answered").WithHint("see its log, and start it again: freshet serve")
+	e.Cause = err
+	return e
+}

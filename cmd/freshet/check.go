@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"freshet.dev/config"
+	"freshet.dev/daemon"
+)
+
+func checkCommand(g *global) *cobra.Command {
+	var schema bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration",
+		Long: `Check the configuration: every problem is one line with file, line and column, and a hint.
+
+It runs no command and opens no connection. --schema prints the file's JSON schema, for editors.`,
+		Example: "  freshet check\n  freshet check --config ./freshet.yaml\n  freshet check --schema > freshet.schema.json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if schema {
+				_, err := c.OutOrStdout().Write(config.Schema(daemon.Kinds()))
+				return err
+			}
+			cfg, _, err := g.load()
+			if err != nil {
+				return err
+			}
+			if err := cfg.CheckSecrets(); err != nil {
+				return err
+			}
+			b, err := daemon.Broker(cfg, daemon.Options{})
+			if err != nil {
+				return err
+			}
+			if err := b.Close(context.WithoutCancel(c.Context())); err != nil {
+				return err
+			}
+			for _, w := range daemon.Warnings(cfg) {
+				fmt.Fprintf(c.ErrOrStderr(), "warning: %s\n", w)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %d identities, %d endpoints\n", cfg.Path, len(cfg.Identities), len(cfg.Endpoints))
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&schema, "schema", false, "print the configuration's JSON schema")
+	return c
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), "freshet", version)
+			return err
+		},
+	}
+}

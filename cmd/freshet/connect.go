@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"freshet.dev/broker"
+	"freshet.dev/client"
+	"freshet.dev/config"
+	"freshet.dev/daemon"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/rendezvous"
+	"freshet.dev/internal/socket"
+)
+
+// envAncestry carries, to a program that a source runs, the identities whose retrieval it serves.
+const envAncestry = "FRESHET_ANCESTRY"
+
+// global are the flags of every command, and what they lead to.
+type global struct {
+	config string
+}
+
+// load reads the configuration. chosen tells that the user named it.
+func (g *global) load() (cfg *config.File, chosen bool, err error) {
+	chosen = g.config != "" || os.Getenv("FRESHET_CONFIG") != ""
+	path, err := config.Find(g.config, os.Getenv)
+	if err != nil {
+		return nil, chosen, err
+	}
+	cfg, err = config.Load(path, daemon.Kinds())
+	return cfg, chosen, err
+}
+
+// ancestry are the retrievals this process runs within.
+func ancestry() []string {
+	if s := os.Getenv(envAncestry); s != "" {
+		return strings.Split(s, ",")
+	}
+	return nil
+}
+
+// service is a daemon, or a private broker where there is none.
+type service struct {
+	client  *client.Client // nil without a daemon
+	private *private       // nil with one
+}
+
+// private is a broker of this process's own.
+type private struct {
+	*broker.Broker
+	cfg *config.File
+}
+
+// connect finds the daemon: at $FRESHET_SOCKET, at the configuration's socket, or at the default path. Only when nothing
+// listens there does this process become its own broker; a denial or a timeout is an error.
+func (g *global) connect(ctx context.Context) (*service, error) {
+	cfg, chosen, loadErr := g.load()
+	if chosen && loadErr != nil {
+		return nil, loadErr
+	}
+	cc := client.Config{Socket: socket.Default(), Ancestry: ancestry()}
+	if cfg != nil {
+		cc.Socket = daemon.SocketPath(cfg)
+		if chosen {
+			cc.ConfigHash = cfg.Digest
+		}
+	}
+	if s := os.Getenv("FRESHET_SOCKET"); s != "" {
+		cc.Socket = s
+		if g.config == "" {
+			cc.ConfigHash = "" // the variable was set by an exec, beside whichever configuration the environment names
+		}
+	}
+	c, err := socket.Dial(ctx, cc.Socket)
+	if err == nil {
+		c.Close()
+		return &service{client: client.New(cc)}, nil
+	}
+	if !errors.Is(err, socket.ErrNobody) {
+		return nil, err
+	}
+	if loadErr != nil {
+		return nil, loadErr
+	}
+	p, err := newPrivate(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &service{private: p}, nil
+}
+
+// newPrivate makes a broker that shares its retrievals with the other commands of this user that run now.
+func newPrivate(cfg *config.File) (*private, error) {
+	if err := cfg.CheckSecrets(); err != nil {
+		return nil, err
+	}
+	point, err := rendezvous.At(filepath.Join(socket.Dir(), "flights"))
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.DiscardHandler) // a command's own error says what failed
+	var audit *broker.Audit
+	if cfg.Audit.File != "" {
+		if audit, err = broker.OpenAudit(cfg.Audit.File, cfg.Audit.Required, log); err != nil {
+			return nil, err
+		}
+	}
+	b, err := daemon.Broker(cfg, daemon.Options{Log: log, Audit: audit, Around: point.Do})
+	if err != nil {
+		return nil, errors.Join(err, audit.Close())
+	}
+	return &private{b, cfg}, nil
+}
+
+// self is this process as its own broker's caller.
+func self() broker.Caller {
+	groups, _ := os.Getgroups()
+	c := broker.Caller{Door: "command", Peer: true, UID: uint32(os.Getuid()), PID: os.Getpid(), Ancestry: ancestry()}
+	for _, g := range append(groups, os.Getgid()) {
+		c.GIDs = append(c.GIDs, uint32(g))
+	}
+	return c
+}
+
+// closeTime bounds the end of a private broker.
+const closeTime = 5 * time.Second
+
+// Close ends a private broker.
+func (s *service) Close() error {
+	if s.private == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	return s.private.Close(ctx)
+}
+
+// Credential asks whichever there is.
+func (s *service) Credential(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error) {
+	if s.client != nil {
+		return s.client.Credential(ctx, identity, req)
+	}
+	return s.private.Credential(ctx, self(), identity, req)
+}
+
+// logger is the daemon's log, as configured.
+func logger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration was checked
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"freshet.dev/daemon"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/childenv"
+	"freshet.dev/internal/socket"
+	"freshet.dev/internal/wire"
+	"freshet.dev/localapi"
+)
+
+func execCommand(g *global) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "exec IDENTITY[,IDENTITY] [--] COMMAND [ARGUMENT]...",
+		Short: "Run a program with the environment that its SDKs need",
+		Long: `Run a program with the environment that its SDKs need to ask freshet for credentials.
+
+AWS keys: the container credential variables, and a private AWS configuration with the region,
+endpoint and CA settings of your profile; a second AWS identity becomes a profile of its name.
+Bearer tokens: FRESHET_TOKEN_URL, FRESHET_CLIENT_ID and FRESHET_CLIENT_SECRET, for any OAuth
+client. Always: FRESHET_SOCKET and FRESHET_IDENTITY.
+
+Each identity is retrieved once before the program starts. Its exit code is passed on, 128 + n if
+signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.`,
+		Example: "  freshet exec prod -- aws s3 ls\n  freshet exec internal,prod ./deploy.sh",
+		Args:    args(cobra.MinimumNArgs(2)),
+		RunE: func(c *cobra.Command, a []string) error {
+			command := a[1:]
+			if command[0] == "--" {
+				command = command[1:]
+			}
+			if len(command) == 0 {
+				return usage(c, errors.New("no command to run"))
+			}
+			code, err := runChild(c, g, strings.Split(a[0], ","), command)
+			if err != nil {
+				report(c.ErrOrStderr(), err)
+			}
+			return exit(code)
+		},
+	}
+	c.Flags().SetInterspersed(false) // what follows the identities belongs to the program
+	return c
+}
+
+// Exit codes of exec, beside the child's own: as env(1) and shells have them.
+const (
+	exitOwnFailure    = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+func runChild(c *cobra.Command, g *global, identities, command []string) (code int, err error) {
+	path, code, err := lookPath(command[0])
+	if err != nil {
+		return code, err
+	}
+	s, err := g.connect(c.Context())
+	if err != nil {
+		return exitOwnFailure, err
+	}
+	defer s.Close()
+	r, err := daemon.NewRun()
+	if err != nil {
+		return exitOwnFailure, err
+	}
+	defer r.Close()
+	session, err := openSession(c.Context(), s, r, identities)
+	if err != nil {
+		return exitOwnFailure, err
+	}
+	defer session.close()
+	env, err := childEnvironment(r, session.SessionOpened, identities)
+	if err != nil {
+		return exitOwnFailure, err
+	}
+	if session.ended != nil {
+		go func() {
+			<-session.ended
+			fmt.Fprintln(c.ErrOrStderr(), "freshet: the daemon ended: this program gets no more credentials\nhint: start the daemon, and then this program, again")
+		}()
+	}
+	cmd := &exec.Cmd{Path: path, Args: command, Env: env, Stdin: c.InOrStdin(), Stdout: c.OutOrStdout(), Stderr: c.ErrOrStderr()}
+	return runForeground(cmd)
+}
+
+// lookPath finds a program as a shell does. A name that resolves to the current folder only because PATH says so is refused,
+// as os/exec does.
+func lookPath(name string) (string, int, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+		return path, 0, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", exitNotExecutable, freshet.Errorf(freshet.Invalid, "%s: not executable", name)
+	case errors.Is(err, exec.ErrDot):
+		return "", exitNotFound, freshet.Errorf(freshet.Invalid, "%s: found only in the current folder", name).WithHint("write ./%s", name)
+	}
+	e := freshet.Errorf(freshet.Invalid, "%s: no such program", name)
+	if strings.HasPrefix(name, "-") {
+		e.WithHint("freshet's own flags come before the identity")
+	}
+	return "", exitNotFound, e
+}
+
+// session is an open door, the daemon's or this process's own.
+type session struct {
+	wire.SessionOpened
+	close func()
+	ended <-chan struct{} // closed when the daemon has ended it; nil for this process's own
+}
+
+func openSession(ctx context.Context, s *service, r *daemon.Run, identities []string) (*session, error) {
+	if s.private != nil {
+		return s.private.openSession(ctx, r, identities)
+	}
+	opened, err := s.client.OpenSession(context.WithoutCancel(ctx), identities)
+	if err != nil {
+		return nil, err
+	}
+	ended, closing := make(chan struct{}), make(chan struct{})
+	go func() {
+		opened.Wait()
+		select {
+		case <-closing:
+		default:
+			close(ended)
+		}
+	}()
+	return &session{opened.SessionOpened, func() { close(closing); opened.Close() }, ended}, nil
+}
+
+// openSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
+// process's broker.
+func (p *private) openSession(ctx context.Context, r *daemon.Run, identities []string) (*session, error) {
+	path := filepath.Join(r.Dir, "sock")
+	sessions := &daemon.Sessions{Broker: p.Broker, Socket: path}
+	api := localapi.New(localapi.Config{
+		Broker: p.Broker, OpenSession: sessions.Open, ConfigPath: p.cfg.Path, ConfigHash: p.cfg.Digest, Version: version,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	own, err := sessions.Open(ctx, self(), identities)
+	if err != nil {
+		return nil, err
+	}
+	l, err := socket.Listen(path, 0o600, -1)
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	server := api.Server()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			l.Close()
+		}
+	}()
+	return &session{SessionOpened: own.Opened, close: func() {
+		server.Close()
+		<-done
+		own.Close()
+	}}, nil
+}
+
+// childEnvironment is this process's environment, less what would win over the session's, and the session's.
+func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []string) ([]string, error) {
+	add := opened.Environment
+	var aws []string
+	for _, name := range identities {
+		if opened.Types[name] == freshet.AWS {
+			aws = append(aws, name)
+		}
+	}
+	if len(aws) > 0 {
+		if err := awsFiles(r.Dir, aws[1:], add); err != nil {
+			return nil, freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err)
+		}
+	}
+	return childenv.Merge(os.Environ(), len(aws) > 0, add), nil
+}
+
+// awsFiles writes the child's private AWS configuration, and an empty credentials file, which exists so that no SDK looks for
+// the user's.
+func awsFiles(dir string, helpers []string, add map[string]string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var list []childenv.Helper
+	for _, name := range helpers {
+		list = append(list, childenv.Helper{Profile: name, Command: fmt.Sprintf("%q token %s --format aws-process", program, name)})
+	}
+	users := os.Getenv("AWS_CONFIG_FILE")
+	if users == "" {
+		if home, err := os.UserHomeDir(); err == nil {
+			users = filepath.Join(home, ".aws", "config")
+		}
+	}
+	text, err := os.ReadFile(users)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	profile := os.Getenv("AWS_PROFILE")
+	if profile == "" {
+		profile = os.Getenv("AWS_DEFAULT_PROFILE")
+	}
+	config, credentials := filepath.Join(dir, "aws-config"), filepath.Join(dir, "aws-credentials")
+	add["AWS_CONFIG_FILE"], add["AWS_SHARED_CREDENTIALS_FILE"] = config, credentials
+	return errors.Join(os.WriteFile(config, childenv.AWSConfig(text, profile, list), 0o600), os.WriteFile(credentials, nil, 0o600))
+}

@@ -1,0 +1,138 @@
+// Command freshet is a credential broker: it retrieves a short-lived credential once and shares it with every caller.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"freshet.dev/freshet"
+)
+
+// version is set by the linker.
+var version = "0.1.0-dev"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// exit is an outcome that has its own exit code and has said all there is to say.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// Ctrl-C and SIGTERM end what is under way. exec looks after its child's signals itself.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	g := &global{}
+	root := &cobra.Command{
+		Use:   "freshet",
+		Short: "One refresh, every caller: a credential broker for clouds and agents",
+		Long: `freshet retrieves a short-lived credential once, shares it with every caller that may have it,
+and refreshes it ahead of expiry.
+
+It reads one file: --config, $FRESHET_CONFIG, $XDG_CONFIG_HOME/freshet/freshet.yaml or
+/etc/freshet/freshet.yaml, never one of the current folder. Commands use the daemon if one
+listens, and retrieve by themselves otherwise.
+
+Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try later, or no daemon · 1 bug`,
+		Example: `  freshet check                          is the configuration right?
+  freshet exec prod -- aws s3 ls         run a program with its SDK's credentials
+  freshet token internal                 print a token
+  freshet serve                          share credentials among all programs`,
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.PersistentFlags().StringVar(&g.config, "config", "", "read the configuration in `FILE`")
+	root.AddCommand(serveCommand(g), execCommand(g), tokenCommand(g), rejectCommand(g), checkCommand(g), versionCommand())
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	err := root.ExecuteContext(ctx)
+	var code exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	report(stderr, err)
+	return exitCode(err)
+}
+
+// usage is a mistake on the command line.
+func usage(c *cobra.Command, err error) error {
+	return freshet.Errorf(freshet.Invalid, "%s: %s", c.CommandPath(), err.Error()).WithHint("see: %s --help", c.CommandPath())
+}
+
+// args is a cobra.PositionalArgs whose errors are usage errors.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, a []string) error {
+		if err := check(c, a); err != nil {
+			return usage(c, err)
+		}
+		return nil
+	}
+}
+
+// report prints "freshet: what: why", a line for each problem, with its hint.
+func report(w io.Writer, err error) {
+	var many interface {
+		error
+		Unwrap() []error
+	}
+	if e := (*freshet.Error)(nil); !errors.As(err, &e) && errors.As(err, &many) {
+		for _, one := range many.Unwrap() {
+			report(w, one)
+		}
+		return
+	}
+	fmt.Fprintf(w, "freshet: %s\n", line(err.Error()))
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", line(hint))
+	}
+}
+
+func hintOf(err error) string {
+	if e := (*freshet.Error)(nil); errors.As(err, &e) {
+		return e.Hint
+	}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
+// line keeps a message on one line.
+func line(s string) string { return strings.ReplaceAll(s, "\n", " ") }
+
+// exitCode is the exit code of an error's kind. What is no freshet error is about the command line or the configuration.
+func exitCode(err error) int {
+	var e *freshet.Error
+	if !errors.As(err, &e) {
+		return 2
+	}
+	switch e.Kind {
+	case freshet.Invalid:
+		return 2
+	case freshet.LoginNeeded:
+		return 3
+	case freshet.Denied:
+		return 4
+	case freshet.Unavailable, freshet.Malformed:
+		return 5
+	}
+	return 1
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"freshet.dev/builtin"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/wire"
+)
+
+func tokenCommand(g *global) *cobra.Command {
+	var req wire.Request
+	var minTTL time.Duration
+	var format string
+	c := &cobra.Command{
+		Use:   "token IDENTITY",
+		Short: "Print an identity's credential",
+		Long: `Print an identity's credential on standard output.
+
+Without --format a token is printed as it is, and AWS keys as an AWS credential_process prints
+them. Without a daemon, processes that ask at the same time make one retrieval among them.`,
+		Example: `  freshet token internal
+  freshet token internal --scope orders.read --min-ttl 5m
+  curl -H "Authorization: Bearer $(freshet token internal)" https://api.example.com/
+  freshet token prod --format aws-process        in ~/.aws/config: credential_process = …`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, a []string) error {
+			if minTTL < 0 {
+				return usage(c, freshet.Errorf(freshet.Invalid, "--min-ttl is negative"))
+			}
+			if format != "" && builtin.FormatNamed(format) == nil {
+				return usage(c, freshet.Errorf(freshet.Invalid, "unknown format %q: there are %s", format, builtin.FormatNames()))
+			}
+			r, err := req.Parse()
+			if err != nil {
+				return err
+			}
+			r.MinTTL = minTTL
+			return printToken(c, g, a[0], r, format)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&req.Scopes, "scope", nil, "ask for `SCOPE`; may be repeated")
+	f.StringVar(&req.Tenant, "tenant", "", "ask in `TENANT`")
+	f.StringVar(&req.Audience, "audience", "", "ask for a token for `AUDIENCE`")
+	f.StringVar(&req.Claims, "claims", "", "answer a claims challenge, in `BASE64` as the service sent it")
+	f.StringVar(&req.Rejected, "rejected", "", "do not answer with the version of this `FINGERPRINT`: a service refused it")
+	f.DurationVar(&minTTL, "min-ttl", 0, "ask for at least this much life left, such as 5m")
+	f.StringVar(&format, "format", "", "`FORMAT`: "+builtin.FormatNames())
+	return c
+}
+
+func printToken(c *cobra.Command, g *global, identity string, req freshet.Request, format string) (err error) {
+	s, err := g.connect(c.Context())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := s.Close(); err == nil {
+			err = closed
+		}
+	}()
+	ans, err := s.Credential(c.Context(), identity, req)
+	if err != nil {
+		return err
+	}
+	if format == "" {
+		format = "raw"
+		if ans.Credential.Type() == freshet.AWS {
+			format = "aws-process"
+		}
+	}
+	out, err := builtin.FormatNamed(format).Render(ans)
+	if err != nil {
+		return err
+	}
+	if _, err := c.OutOrStdout().Write(out); err != nil {
+		return freshet.Errorf(freshet.Unavailable, "standard output: %w", err)
+	}
+	return nil
+}

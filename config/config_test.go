@@ -1,0 +1,270 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"freshet.dev/internal/field"
+	"freshet.dev/internal/secret"
+)
+
+// The leaves of these tests have a setting of every type.
+
+type empty struct{}
+
+type web struct {
+	TokenURL     string            `yaml:"token_url" required:"true" doc:"where tokens come from"`
+	ClientID     string            `yaml:"client_id" doc:"who asks"`
+	Auth         string            `yaml:"auth" enum:"post|basic|private_key_jwt" default:"post" doc:"how it says who it is"`
+	ClientSecret secret.Ref        `yaml:"client_secret" doc:"what proves it"`
+	Params       map[string]string `yaml:"params" doc:"more parameters"`
+	CAFile       string            `yaml:"ca_file" format:"path" doc:"who signs its certificate"`
+	Lifetime     field.Duration    `yaml:"lifetime" default:"1h" doc:"how long its tokens live"`
+	Proof        struct {
+		Key   secret.Ref `yaml:"key" doc:"a private key"`
+		Depth uint8      `yaml:"depth" doc:"of the chain"`
+	} `yaml:"proof" doc:"by a key"`
+	Ignored func()
+}
+
+func (w *web) Check() error {
+	err := field.URL("token_url", w.TokenURL)
+	if w.Proof.Depth > 3 {
+		err = errors.Join(err, &field.Error{Field: "proof.depth", Why: "want 3 or less", Help: "ask for less"})
+	}
+	if w.ClientID == "bad" {
+		err = errors.Join(err, fmt.Errorf("client: %w", errors.New("not a good one")))
+	}
+	return err
+}
+
+type base struct {
+	Timeout field.Duration `yaml:"timeout" doc:"of the command"`
+}
+
+type process struct {
+	base
+	Command []string              `yaml:"command" required:"true" doc:"what to run"`
+	Env     map[string]string     `yaml:"env" doc:"its environment"`
+	Secrets map[string]secret.Ref `yaml:"secrets" doc:"more of it"`
+	Codes   []int                 `yaml:"codes" doc:"that are fine"`
+}
+
+// tenanted requires a key that all identities have, and so is given it too.
+type tenanted struct {
+	Tenant string `yaml:"tenant" required:"true" doc:"the tenant, or the default one"`
+}
+
+type gateway struct {
+	Hold field.Duration `yaml:"hold" default:"2s" doc:"how long it keeps callers"`
+}
+
+func kinds() Kinds {
+	return Kinds{
+		Sources: map[string]func() any{
+			"azure-cli":   func() any { return new(empty) },
+			"aws-profile": func() any { return new(empty) },
+			"oauth2":      func() any { return new(web) },
+			"process":     func() any { return new(process) },
+			"entra":       func() any { return new(tenanted) },
+		},
+		Endpoints: map[string]func() any{
+			"aws-container": func() any { return new(empty) },
+			"oauth-token":   func() any { return new(gateway) },
+		},
+	}
+}
+
+const whole = `# everything there is
+version: 1
+socket: {path: /run/freshet/freshet.sock, mode: 0660, group: cloud}
+identities:
+  azure-dev: {source: azure-cli, tenants: [contoso, "fabrikam"], tenant: contoso}
+  internal:
+    source: oauth2
+    token_url: https://issuer.example/token
+    client_id: 0123
+    auth: basic
+    client_secret: {env: S}
+    scopes: [a, b]
+    params: {resource: x}
+    ca_file: ~/ca.pem
+    lifetime: 30m
+    proof:
+      key: {command: [pass, show, key]}
+      depth: 3
+    from: azure-dev
+    allow: {uids: [1000, 1001], groups: [cloud]}
+    release: false
+    refresh: {at: 50%, timeout: 10s}
+    limit: {concurrency: 4}
+    pin: true
+  Helper.1: {source: process, command: [helper, --json], env: {A: b}, secrets: {B: {file: /b, shared: true}}, codes: [0, -1], timeout: 30s}
+  ci: {source: entra, tenant: fabrikam, audience: api, audiences: [api, other]}
+endpoints:
+  - {endpoint: aws-container, listen: 127.0.0.1:9911, identity: internal, secret: {file: /s}}
+  - endpoint: oauth-token
+    listen: localhost:9911
+    identities: [internal, azure-dev]
+    secret: {env: S}
+    hold: 5s
+  - {endpoint: oauth-token, listen: 0.0.0.0:9911, identity: ci, secret: {env: S}, expose: true}
+store: {store: memory}
+cache: {entries: 10, bytes: 1GiB}
+metrics: {listen: 127.0.0.1:9464, secret: {env: M}}
+log: {level: debug, format: json}
+audit: {file: /var/log/freshet.json, required: true}
+`
+
+func TestParse(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
+	got, err := Parse("freshet.yaml", []byte(whole), kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	internal := &web{
+		TokenURL: "https://issuer.example/token", ClientID: "0123", Auth: "basic", ClientSecret: secret.Ref{Env: "S"},
+		Params: map[string]string{"resource": "x"}, CAFile: "/home/me/ca.pem", Lifetime: field.Duration(30 * time.Minute),
+	}
+	internal.Proof.Key = secret.Ref{Command: []string{"pass", "show", "key"}}
+	internal.Proof.Depth = 3
+	usual := Refresh{Timeout: field.Duration(time.Minute)}
+	want := &File{
+		Version: 1, Path: "freshet.yaml",
+		Socket: Socket{"/run/freshet/freshet.sock", 0o660, "cloud"},
+		Identities: []Identity{
+			{Name: "azure-dev", Pos: Position{5, 3}, Source: "azure-cli", Tenant: "contoso", Tenants: []string{"contoso", "fabrikam"},
+				Release: true, Refresh: usual, Settings: &empty{}},
+			{Name: "internal", Pos: Position{6, 3}, Source: "oauth2", Scopes: []string{"a", "b"}, From: "azure-dev",
+				Allow:   Allow{UIDs: []uint32{1000, 1001}, Groups: []string{"cloud"}},
+				Refresh: Refresh{At: 50, Timeout: field.Duration(10 * time.Second)}, Limit: Limit{Concurrency: 4}, Pin: true, Settings: internal},
+			{Name: "Helper.1", Pos: Position{25, 3}, Source: "process", Release: true, Refresh: usual, Settings: &process{
+				base: base{field.Duration(30 * time.Second)}, Command: []string{"helper", "--json"}, Env: map[string]string{"A": "b"},
+				Secrets: map[string]secret.Ref{"B": {File: "/b", Shared: true}}, Codes: []int{0, -1},
+			}},
+			{Name: "ci", Pos: Position{26, 3}, Source: "entra", Tenant: "fabrikam", Audience: "api", Audiences: []string{"api", "other"},
+				Release: true, Refresh: usual, Settings: &tenanted{"fabrikam"}},
+		},
+		Endpoints: []Endpoint{
+			{Kind: "aws-container", Listen: "127.0.0.1:9911", Identity: "internal", Secret: secret.Ref{File: "/s"}, Pos: Position{28, 5}, Settings: &empty{}},
+			{Kind: "oauth-token", Listen: "localhost:9911", Identities: []string{"internal", "azure-dev"}, Secret: secret.Ref{Env: "S"},
+				Pos: Position{29, 5}, Settings: &gateway{field.Duration(5 * time.Second)}},
+			{Kind: "oauth-token", Listen: "0.0.0.0:9911", Identity: "ci", Secret: secret.Ref{Env: "S"}, Expose: true,
+				Pos: Position{34, 5}, Settings: &gateway{field.Duration(2 * time.Second)}},
+		},
+		Store: Store{"memory"}, Cache: Cache{10, 1 << 30}, Metrics: Metrics{"127.0.0.1:9464", secret.Ref{Env: "M"}},
+		Log: Log{"debug", "json"}, Audit: Audit{"/var/log/freshet.json", true},
+	}
+	if len(got.Digest) != 64 {
+		t.Errorf("got digest %q, want a SHA-256", got.Digest)
+	}
+	got.Digest, got.secrets = "", nil
+	for i := range got.Identities {
+		id := &got.Identities[i]
+		if len(id.Version) != 64 {
+			t.Errorf("%s: got version %q, want a SHA-256", id.Name, id.Version)
+		}
+		id.Version, id.at = "", nil
+	}
+	for i := range got.Endpoints {
+		got.Endpoints[i].at = nil
+	}
+	if !reflect.DeepEqual(got, want) {
+		g, _ := json.MarshalIndent(got, "", " ")
+		w, _ := json.MarshalIndent(want, "", " ")
+		t.Errorf("got %s\nwant %s", g, w)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	f, err := Parse("x", []byte("version: 1\nidentities: {a: {source: oauth2, token_url: https://h/}}\n"), kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Socket.Mode != 0o600 || f.Cache.Entries != 100000 || f.Cache.Bytes != 256<<20 || f.Log.Level != "info" || f.Log.Format != "text" || f.Store.Store != "memory" {
+		t.Errorf("got %+v", f)
+	}
+	id := f.Identities[0]
+	if !id.Release || id.Refresh.Timeout != field.Duration(time.Minute) || id.Settings.(*web).Auth != "post" || id.Settings.(*web).Lifetime != field.Duration(time.Hour) {
+		t.Errorf("got %+v with %+v", id, id.Settings)
+	}
+}
+
+func TestNames(t *testing.T) {
+	if got := (&Endpoint{Identity: "a"}).Names(); !reflect.DeepEqual(got, []string{"a"}) {
+		t.Errorf("got %v", got)
+	}
+	if got := (&Endpoint{Identities: []string{"a", "b"}}).Names(); !reflect.DeepEqual(got, []string{"a", "b"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestExplain is a constructor that refuses, later, what Check let pass.
+func TestExplain(t *testing.T) {
+	f, err := Parse("freshet.yaml", []byte(whole), kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = fmt.Errorf("new: %w", &field.Error{Field: "proof.key", Why: "not a key", Help: "make one"})
+	got := f.Identities[1].Explain(err)
+	if want := "freshet.yaml:17:7: identities.internal.proof.key: not a key"; got == nil || got.Error() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	if !errors.Is(got, err) {
+		t.Errorf("%v does not wrap what it explains", got)
+	}
+	got = f.Endpoints[1].Explain(&field.Error{Field: "listen", Why: "in use"})
+	if want := "freshet.yaml:30:5: endpoints[1].listen: in use"; got == nil || got.Error() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	if err := f.Identities[0].Explain(nil); err != nil {
+		t.Errorf("got %v for no error", err)
+	}
+	if err := (&Identity{}).Explain(os.ErrClosed); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v for an identity of no file", err)
+	}
+}
+
+func TestCheckSecrets(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "s"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FRESHET_TEST_HERE", "x")
+	text := `version: 1
+identities:
+  a:
+    source: oauth2
+    token_url: https://h/
+    client_secret: {env: FRESHET_TEST_GONE}
+    proof:
+      key:
+        file: ` + dir + `/none
+  b: {source: process, command: [x], secrets: {C: {env: FRESHET_TEST_HERE}, D: {command: [/none]}, E: {file: ` + dir + `/s}}}
+endpoints:
+  - {endpoint: aws-container, listen: 127.0.0.1:1, identity: a, secret: {env: FRESHET_TEST_GONE}}
+`
+	f, err := Parse("x", []byte(text), kinds())
+	if err != nil {
+		t.Fatal(err) // a client need not have the daemon's secrets
+	}
+	want := "x:6:21: identities.a.client_secret.env: FRESHET_TEST_GONE is not set or empty\n" +
+		"x:9:9: identities.a.proof.key.file: " + dir + "/none does not exist\n" +
+		"x:12:74: endpoints[0].secret.env: FRESHET_TEST_GONE is not set or empty"
+	if got := f.CheckSecrets(); got == nil || got.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", got, want)
+	}
+	t.Setenv("FRESHET_TEST_GONE", "y")
+	if err := os.WriteFile(filepath.Join(dir, "none"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CheckSecrets(); err != nil {
+		t.Errorf("got %v with all there", err)
+	}
+}

@@ -1,0 +1,107 @@
+// Package daemon assembles a configuration into what runs: a broker, its sockets and its servers.
+package daemon
+
+import (
+	"log/slog"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+
+	"freshet.dev/broker"
+	"freshet.dev/builtin"
+	"freshet.dev/config"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/child"
+	"freshet.dev/internal/field"
+)
+
+// Kinds are the kinds of source and endpoint that a configuration can name.
+func Kinds() config.Kinds {
+	k := config.Kinds{Sources: make(map[string]func() any), Endpoints: make(map[string]func() any)}
+	for _, s := range builtin.Sources() {
+		k.Sources[s.Name] = s.Config
+	}
+	for _, e := range builtin.Endpoints() {
+		k.Endpoints[e.Name] = e.Config
+	}
+	return k
+}
+
+// Options are what a broker's configuration file does not say.
+type Options struct {
+	Log     *slog.Logger
+	Audit   *broker.Audit
+	Observe func(freshet.Event)
+	// Around, if set, gives what is put around an identity's retrievals: see [freshet.Around].
+	Around freshet.Around
+}
+
+// Broker makes a broker of a configuration. It retrieves nothing. Errors are of kind [freshet.Invalid].
+func Broker(cfg *config.File, o Options) (*broker.Broker, error) {
+	run := child.NewRunner(0)
+	bc := broker.Config{
+		Cache: freshet.CacheConfig{Entries: cfg.Cache.Entries, Bytes: int64(cfg.Cache.Bytes), Observe: o.Observe},
+		Owner: uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
+	}
+	for i := range cfg.Identities {
+		id, err := identity(&cfg.Identities[i], run)
+		if err != nil {
+			return nil, err
+		}
+		id.Around = o.Around
+		bc.Identities = append(bc.Identities, id)
+	}
+	return broker.New(bc)
+}
+
+func identity(c *config.Identity, run *child.Runner) (broker.Identity, error) {
+	row := builtin.SourceNamed(c.Source)
+	src, err := row.New(c.Settings, run)
+	if err != nil {
+		return broker.Identity{}, c.Explain(err)
+	}
+	groups, err := groupIDs(c.Allow.Groups)
+	if err != nil {
+		return broker.Identity{}, c.Explain(&field.Error{Field: "allow.groups", Why: err.Error()})
+	}
+	id := broker.Identity{
+		IdentityConfig: freshet.IdentityConfig{
+			Name: c.Name, Version: c.Version, Kind: c.Source, Source: src,
+			Defaults:    freshet.Request{Tenant: c.Tenant, Scopes: c.Scopes, Audience: c.Audience},
+			RefreshAt:   float64(c.Refresh.At) / 100,
+			Timeout:     time.Duration(c.Refresh.Timeout),
+			Concurrency: c.Limit.Concurrency,
+		},
+		From: c.From,
+		Policy: broker.Policy{
+			UIDs: c.Allow.UIDs, GIDs: groups, Withheld: !c.Release,
+			Tenants: c.Tenants, Scopes: c.Scopes, Audiences: c.Audiences,
+		},
+	}
+	return id, nil
+}
+
+// groupIDs resolves groups by name or number.
+func groupIDs(groups []string) ([]uint32, error) {
+	var ids []uint32
+	for _, g := range groups {
+		id, err := groupID(g)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, uint32(id))
+	}
+	return ids, nil
+}
+
+func groupID(name string) (int, error) {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(g.Gid)
+}

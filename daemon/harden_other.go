@@ -1,0 +1,8 @@
+//go:build !linux
+
+package daemon
+
+import "syscall"
+
+// harden keeps the process's memory from core files.
+func harden() error { return syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) }

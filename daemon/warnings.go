@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"fmt"
+
+	"freshet.dev/builtin"
+	"freshet.dev/config"
+)
+
+// Warnings are what a configuration may do and its author may not want, a line each.
+func Warnings(cfg *config.File) []string {
+	var w []string
+	types := make(map[string]string)
+	for i := range cfg.Identities {
+		id := &cfg.Identities[i]
+		row := builtin.SourceNamed(id.Source)
+		types[id.Name] = string(row.Type)
+		if row.Warn == nil {
+			continue
+		}
+		if why := row.Warn(id.Settings); why != "" {
+			w = append(w, fmt.Sprintf("%s:%d:%d: identities.%s: %s", cfg.Path, id.Pos.Line, id.Pos.Col, id.Name, why))
+		}
+	}
+	for i := range cfg.Endpoints {
+		e := &cfg.Endpoints[i]
+		at := fmt.Sprintf("%s:%d:%d: endpoint %s", cfg.Path, e.Pos.Line, e.Pos.Col, e.Kind)
+		carries := string(builtin.EndpointNamed(e.Kind).Type)
+		for _, name := range e.Names() {
+			if t := types[name]; t != "" && t != carries {
+				w = append(w, fmt.Sprintf("%s: identity %s yields %s credentials, and this dialect carries %s alone", at, name, t, carries))
+			}
+		}
+		w = append(w, fmt.Sprintf("%s: while the daemon is down, any program on this machine can listen at %s and be sent the endpoint's secret", at, e.Listen))
+	}
+	return w
+}

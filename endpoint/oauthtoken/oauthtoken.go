@@ -1,0 +1,178 @@
+// Package oauthtoken is an OAuth 2.0 token endpoint: RFC 6749 §4.4, client credentials. Any OAuth client gets an identity's
+// bearer token from it as it would from an authorization server.
+//
+// A request is POST with grant_type=client_credentials and an optional scope and audience (or RFC 8707 resource). client_id is
+// the identity's name and client_secret the endpoint's secret, by HTTP Basic (both form-encoded, §2.3.1) or in the body.
+// Answers and errors are those of §5.1 and §5.2, always as application/json: x/oauth2 reads text/plain as a form.
+package oauthtoken
+
+import (
+	"context"
+	"encoding/json"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"freshet.dev/freshet"
+	"freshet.dev/internal/expiry"
+	"freshet.dev/internal/guard"
+	"freshet.dev/internal/wire"
+)
+
+// Path is where tokens are.
+const Path = "/token"
+
+// Config has no settings of its own.
+type Config struct{}
+
+// Door hands out credentials of the identities granted to this endpoint.
+type Door interface {
+	Get(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error)
+	Names() []string
+}
+
+// Handler serves the identities of its door.
+type Handler struct {
+	door       Door
+	identities map[string]bool
+	secret     guard.Secret
+}
+
+// New makes a handler for a door's identities.
+func New(door Door, secret guard.Secret) *Handler {
+	h := &Handler{door: door, secret: secret, identities: make(map[string]bool)}
+	for _, name := range door.Names() {
+		h.identities[name] = true
+	}
+	return h
+}
+
+// Environment is what tells a program of the handler, served at base, for one identity.
+func Environment(base, secret, identity string) map[string]string {
+	return map[string]string{
+		"FRESHET_TOKEN_URL":     base + Path,
+		"FRESHET_CLIENT_ID":     identity,
+		"FRESHET_CLIENT_SECRET": secret,
+	}
+}
+
+// ServeHTTP answers POST /token.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path != Path:
+		Deny(w, http.StatusNotFound, "there is nothing at this path")
+		return
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		Deny(w, http.StatusMethodNotAllowed, "only POST is answered")
+		return
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+		fail(w, http.StatusBadRequest, "invalid_request", "the body must be application/x-www-form-urlencoded")
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		fail(w, http.StatusBadRequest, "invalid_request", "the body is no form")
+		return
+	}
+	form := r.PostForm // parameters in the URL would end up in logs: RFC 6749 §2.3.1 forbids them
+	name, ok := h.authenticate(r, form)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Basic realm="freshet"`)
+		fail(w, http.StatusUnauthorized, "invalid_client", "client_id is an identity's name, client_secret this endpoint's secret")
+		return
+	}
+	if form.Get("grant_type") != "client_credentials" {
+		fail(w, http.StatusBadRequest, "unsupported_grant_type", "only client_credentials is answered")
+		return
+	}
+	req := freshet.Request{Scopes: strings.Fields(form.Get("scope")), Audience: form.Get("audience")}
+	if req.Audience == "" {
+		req.Audience = form.Get("resource")
+	}
+	a, err := h.door.Get(r.Context(), name, req)
+	if err == nil && a.Credential.Type() != freshet.Bearer {
+		err = freshet.Errorf(freshet.Invalid, "identity %s: its credential is %s, which this dialect cannot carry", name, a.Credential.Type())
+	}
+	if err != nil {
+		h.refuse(w, freshet.AsError(err))
+		return
+	}
+	header := w.Header()
+	if a.Stale {
+		header.Set("Freshet-Stale", "true")
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"access_token": a.Credential.Token(), "token_type": a.Credential.TokenType(), "expires_in": expiry.Seconds(a.Credential),
+	})
+}
+
+// authenticate reads the client's id and secret: from one place, not both (RFC 6749 §2.3).
+func (h *Handler) authenticate(r *http.Request, form url.Values) (identity string, ok bool) {
+	id, secret := form.Get("client_id"), form.Get("client_secret")
+	if user, password, basic := r.BasicAuth(); basic {
+		if secret != "" || id != "" && id != user {
+			return "", false
+		}
+		var err1, err2 error
+		id, err1 = url.QueryUnescape(user)
+		secret, err2 = url.QueryUnescape(password)
+		// A client that skips the form-encoding sends the secret as it is, and curl -u does; either is the right secret.
+		if err1 != nil || err2 != nil || !h.secret.Equal(secret) {
+			id, secret = user, password
+		}
+	}
+	// The secret is compared first, so that only who knows it learns which identities there are.
+	if !h.secret.Equal(secret) || !h.identities[id] {
+		return "", false
+	}
+	return id, true
+}
+
+// refuse translates a failure. invalid_client is kept for this endpoint's own secret: a client that gets it gives up.
+func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
+	}
+	switch e.Kind {
+	case freshet.Invalid:
+		fail(w, http.StatusBadRequest, "invalid_scope", e.Error())
+	case freshet.Denied, freshet.LoginNeeded:
+		fail(w, http.StatusBadRequest, "unauthorized_client", e.Error())
+	case freshet.Unavailable:
+		fail(w, http.StatusServiceUnavailable, "temporarily_unavailable", e.Error())
+	case freshet.Malformed:
+		fail(w, http.StatusBadGateway, "server_error", e.Error())
+	default:
+		fail(w, http.StatusInternalServerError, "server_error", e.Error())
+	}
+}
+
+// Deny answers in the dialect what the guard refuses.
+func Deny(w http.ResponseWriter, status int, why string) { fail(w, status, "invalid_request", why) }
+
+func fail(w http.ResponseWriter, status int, code, description string) {
+	answer(w, status, map[string]any{"error": code, "error_description": printable(description)})
+}
+
+// printable keeps to the characters that §5.2 allows in error_description.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r == '\\' || r < 0x20 || r > 0x7e:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func answer(w http.ResponseWriter, status int, doc map[string]any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(doc)
+}

@@ -1,0 +1,31 @@
+package freshet
+
+import "freshet.dev/freshet/internal/clock"
+
+// Entry is what one key of an identity serves, for status: no secret, and none of what was asked for.
+type Entry struct {
+	KeyHash    string      // as [Event.KeyHash]
+	Credential *Credential // nil if nothing is served
+	Stale      bool
+	Rejected   bool
+	Refreshing bool
+	Failures   int // retrievals that failed in a row
+}
+
+// Entries lists what the identity's keys serve, in no order. It takes O(keys of the identity).
+func (id *Identity) Entries() []Entry {
+	now := clock.Now()
+	var list []Entry
+	for _, s := range id.slots() {
+		e := Entry{KeyHash: Event{Key: Secret(s.key)}.KeyHash()}
+		s.mu.Lock()
+		e.Refreshing, e.Failures = s.flight != nil, s.failures
+		s.mu.Unlock()
+		if v := s.cur.Load(); v != nil && v.at(now) != expired {
+			marks := v.marks.Load()
+			e.Credential, e.Stale, e.Rejected = v.cred, marks != 0, marks&markRejected != 0
+		}
+		list = append(list, e)
+	}
+	return list
+}

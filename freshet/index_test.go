@@ -1,0 +1,67 @@
+package freshet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// TestIndexHoldsWhatAMapWould changes an index and a map alike, with hashes that collide, while readers look up what is never
+// removed.
+func TestIndexHoldsWhatAMapWould(t *testing.T) {
+	var x index
+	x.init()
+	const keys, constant = 600, 50
+	slots := make([]*slot, keys)
+	for i := range slots {
+		slots[i] = &slot{key: fmt.Sprint("key-", i), hash: uint64(i % 97 * 1024)} // a handful of keys per hash, few low bits
+	}
+	want := make(map[string]*slot)
+	for _, s := range slots[:constant] {
+		x.put(s)
+		want[s.key] = s
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				s := slots[i%constant]
+				if got := x.find(s.hash, []byte(s.key)); got != s {
+					t.Errorf("a reader found %v for %s, which is there", got, s.key)
+					return
+				}
+			}
+		})
+	}
+	for step := range 20_000 {
+		s := slots[constant+rand.IntN(keys-constant)]
+		if want[s.key] == nil {
+			x.put(s)
+			want[s.key] = s
+		} else {
+			x.remove(s)
+			delete(want, s.key)
+		}
+		if step%500 == 0 || x.live != len(want) {
+			if x.live != len(want) {
+				t.Fatalf("step %d: %d live, want %d", step, x.live, len(want))
+			}
+			for _, s := range slots {
+				if got := x.find(s.hash, []byte(s.key)); got != want[s.key] {
+					t.Fatalf("step %d: found %v for %s, want %v", step, got, s.key, want[s.key])
+				}
+			}
+		}
+		if n := len(*x.table.Load()); 2*x.used > n || n > 16*(len(want)+minTable) {
+			t.Fatalf("step %d: %d of %d places taken for %d keys", step, x.used, n, len(want))
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if x.find(0, nil) != nil || x.find(0, []byte("")) != nil {
+		t.Error("an empty key found something")
+	}
+}

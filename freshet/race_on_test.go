@@ -1,0 +1,5 @@
+//go:build race
+
+package freshet
+
+const raceEnabled = true

@@ -1,0 +1,46 @@
+package freshet
+
+import "freshet.dev/freshet/internal/clock"
+
+// Reject says that a service refused the version with this fingerprint, whichever of the identity's keys it belongs to, and
+// reports whether one of them serves it now. That version is marked for every caller and replaced in the background; other
+// versions are left alone. N rejections of one version cause one retrieval. It takes O(keys of the identity).
+//
+// Only a service's word that the credential itself is bad is a reason to reject: a 401, or an error that says expired,
+// revoked or invalid. A plain 403 speaks of rights, which a new credential does not change.
+func (id *Identity) Reject(fingerprint string) bool {
+	if fingerprint == "" {
+		return false
+	}
+	for _, s := range id.slots() {
+		v := s.cur.Load()
+		if v == nil || v.cred.fingerprint != fingerprint {
+			continue
+		}
+		v.marks.Or(markRejected)
+		s.replaceRejected()
+		return true
+	}
+	return false
+}
+
+// slots is a copy of the identity's slots at this moment.
+func (id *Identity) slots() []*slot {
+	id.cache.mu.Lock()
+	defer id.cache.mu.Unlock()
+	return append([]*slot(nil), id.ring.slots...)
+}
+
+// replaceRejected starts the replacement of a rejected version, unless one is under way or was forced too recently; the next
+// hit tries again then.
+func (s *slot) replaceRejected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := clock.Now()
+	v := s.cur.Load()
+	if v == nil || v.marks.Load()&markRejected == 0 || s.flight != nil || s.gone || s.holdLocked(v, ReasonRejected, now) > 0 {
+		return
+	}
+	s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
+	_ = s.launchLocked(ReasonRejected, nil, false) // refused for crowding: the next hit tries again
+}

@@ -1,0 +1,41 @@
+// Package expiry works out the expiry that a dialect tells its clients.
+package expiry
+
+import (
+	"time"
+
+	"freshet.dev/freshet"
+)
+
+// staticLife is what a credential that does not expire is said to live from now: clients come back for a rotated one.
+const staticLife = time.Hour
+
+// Margin is how much earlier than the truth a credential's end is told to clients that use no margin of their own: a tenth of
+// its life, at most 2 minutes. A client that signs with its previous credential while it fetches the next (as the JavaScript
+// SDK does) would else sign with one that ends on the way.
+func Margin(c *freshet.Credential) time.Duration { return min(2*time.Minute, c.Lifetime()/10) }
+
+// Advertised is the expiry to tell: the true one less the margin, or the true one where that would be past already. A
+// credential that does not expire is said to live for another hour.
+func Advertised(c *freshet.Credential) time.Time {
+	if c.Static() {
+		return freshet.Now().Wall().Add(staticLife).Truncate(time.Second)
+	}
+	at := c.Expires()
+	if m := Margin(c); c.Remaining() > m {
+		at = at.Add(-m)
+	}
+	return at.Truncate(time.Second)
+}
+
+// Seconds is how many whole seconds remain until Advertised, and at least 1.
+func Seconds(c *freshet.Credential) int64 {
+	left := staticLife
+	if !c.Static() {
+		left = c.Remaining()
+		if m := Margin(c); left > m {
+			left -= m
+		}
+	}
+	return max(1, int64(left/time.Second))
+}

@@ -1,0 +1,140 @@
+// Package fetch is the HTTP client that sources ask their issuers with. It does what a credential on the wire needs and a
+// browser's habits forbid: redirects are refused rather than followed, no cookie is kept, an answer has at most 1 MiB, nothing
+// is retried (the engine's retries are the only ones), and every failure is a *freshet.Error that names the host and the class
+// of the cause, never a URL's query or a body.
+package fetch
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"freshet.dev/freshet"
+)
+
+const (
+	// maxBody is far over any credential: the largest tokens, JWTs full of groups, are under 64 KiB.
+	maxBody = 1 << 20
+	// maxHeader bounds the answer's header likewise; net/http's own bound is 10 MiB.
+	maxHeader = 64 << 10
+
+	dialTimeout = 10 * time.Second // of TCP, and again of TLS
+	// idleTimeout is short because requests to one issuer come in bursts, minutes apart: in between the connection would only
+	// be there to break. Node's servers close theirs after 5 s, load balancers after 60 s.
+	idleTimeout = 30 * time.Second
+	// backstop ends a request whose context has no deadline. The engine's always has one, of a minute unless configured.
+	backstop = 5 * time.Minute
+)
+
+// Config is what differs from client to client.
+type Config struct {
+	// CAFile is a PEM file of the certificates to trust, in place of the system's; empty: the system's. It is read once.
+	CAFile string
+}
+
+// Client sends requests to an issuer. It is safe for concurrent use. It speaks HTTP/1.1 and HTTP/2, and takes proxies from
+// HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+type Client struct{ http *http.Client }
+
+// New returns a client. Errors are of kind Invalid: a CAFile that cannot be read or has no certificate.
+func New(cfg Config) (*Client, error) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		ForceAttemptHTTP2:      true, // a TLS configuration of one's own turns it off otherwise
+		TLSHandshakeTimeout:    dialTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    16,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	if cfg.CAFile != "" {
+		roots, err := readRoots(cfg.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	return &Client{http: &http.Client{
+		Transport: transport,
+		Timeout:   backstop,
+		// The first answer is returned as it is, and Do refuses it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func readRoots(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &freshet.Error{Kind: freshet.Invalid, Why: "ca_file: cannot be read", Hint: "check the path and its permissions", Cause: err}
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, freshet.Errorf(freshet.Invalid, "ca_file: no PEM certificate in it")
+	}
+	return roots, nil
+}
+
+// Do sends a request and returns the answer, whatever its status, unless that is a redirect. The answer's body fails with a
+// *freshet.Error once it is read past 1 MiB; who calls Do closes it. Every error is a *freshet.Error.
+func (c *Client) Do(req *http.Request) (*http.Response, error) {
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", "freshet")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, failure(req, err)
+	}
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		_ = resp.Body.Close()
+		return nil, freshet.Errorf(freshet.Malformed, "%s: redirect refused", req.URL.Host).
+			WithHint("credentials do not follow redirects: configure the issuer's final address")
+	}
+	resp.Body = &body{ReadCloser: resp.Body, req: req, left: maxBody}
+	return resp, nil
+}
+
+// Answer is a whole answer.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Exchange sends a request and reads the whole answer. Every error is a *freshet.Error.
+func (c *Client) Exchange(req *http.Request) (*Answer, error) {
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: b}, nil
+}
+
+// body is an answer's body that ends in an error at maxBody.
+type body struct {
+	io.ReadCloser
+	req  *http.Request
+	left int
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	// One byte past the cap is read, to tell an answer that ends there from one that does not.
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if n > b.left {
+		n = b.left
+		err = freshet.Errorf(freshet.Malformed, "%s: answer over 1 MiB", b.req.URL.Host)
+	} else if err != nil && err != io.EOF {
+		err = failure(b.req, err)
+	}
+	b.left -= n
+	return n, err
+}

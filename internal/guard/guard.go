@@ -1,0 +1,98 @@
+// Package guard stands before every TCP endpoint. What it refuses reaches no source.
+//
+// Any program on the machine, and any page in a browser on it, can send requests to a loopback port. The guard refuses what
+// comes from pages (Origin, Sec-Fetch-*), through proxies (X-Forwarded-For, Forwarded), and under another host's name (DNS
+// rebinding), and bounds header, body and time. The dialect's secret is checked by the dialect, with [Secret.Equal].
+package guard
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Bounds of a request to an endpoint: every dialect's is a few hundred bytes.
+const (
+	MaxHeader = 16 << 10
+	MaxBody   = 64 << 10
+)
+
+// Handler passes on what may be meant for one of the server's own names: loopback addresses, "localhost", and hosts, given
+// without port. deny answers the others in the dialect's own way, with status 403 or 413.
+func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why string), next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !known(r.Host, hosts):
+			deny(w, http.StatusForbidden, "the Host header names another server")
+		case fromPage(r.Header):
+			deny(w, http.StatusForbidden, "requests from web pages are refused")
+		case r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
+			deny(w, http.StatusForbidden, "forwarded requests are refused")
+		case r.ContentLength > MaxBody:
+			deny(w, http.StatusRequestEntityTooLarge, "the body is too large")
+		default:
+			r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func known(host string, hosts []string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil && addr.IsLoopback() {
+		return true
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	for _, h := range hosts {
+		if strings.EqualFold(host, h) {
+			return true
+		}
+	}
+	return false
+}
+
+// fromPage reports whether a browser sent this for a page (Fetch standard: Origin; Fetch Metadata: Sec-Fetch-*).
+func fromPage(h http.Header) bool {
+	for _, name := range [...]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"} {
+		if _, ok := h[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Server returns a server with the bounds that every endpoint has. A request whose retrieval takes longer than write is cut.
+func Server(h http.Handler, write time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      write,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    MaxHeader,
+	}
+}
+
+// MinSecret is the least length of an endpoint's secret, in bytes.
+const MinSecret = 32
+
+// Secret is an endpoint's secret, kept as a hash, so that comparing takes the same time whatever is presented.
+type Secret [sha256.Size]byte
+
+// NewSecret hashes a secret.
+func NewSecret(s string) Secret { return sha256.Sum256([]byte(s)) }
+
+// Equal reports whether the secret was presented.
+func (s Secret) Equal(presented string) bool {
+	sum := sha256.Sum256([]byte(presented))
+	return subtle.ConstantTimeCompare(s[:], sum[:]) == 1
+}

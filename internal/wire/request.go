@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"time"
+
+	"freshet.dev/freshet"
+)
+
+// Request is the body of POST /v1/identities/NAME/credential. Every field may be left out.
+type Request struct {
+	Tenant   string   `json:"tenant,omitempty"`
+	Scopes   []string `json:"scopes,omitempty"`
+	Audience string   `json:"audience,omitempty"`
+	Claims   string   `json:"claims,omitempty"`   // a claims challenge in base64, as services send it
+	MinTTL   string   `json:"min_ttl,omitempty"`  // a duration such as "5m"
+	Rejected string   `json:"rejected,omitempty"` // fingerprint of a version that a service refused
+}
+
+// RequestOf renders a request.
+func RequestOf(r freshet.Request) Request {
+	w := Request{Tenant: r.Tenant, Scopes: r.Scopes, Audience: r.Audience, Rejected: r.Rejected}
+	if r.Claims != "" {
+		w.Claims = base64.StdEncoding.EncodeToString([]byte(r.Claims))
+	}
+	if r.MinTTL > 0 {
+		w.MinTTL = r.MinTTL.String()
+	}
+	return w
+}
+
+// Parse reads a request. Errors are of kind [freshet.Invalid].
+func (w Request) Parse() (freshet.Request, error) {
+	r := freshet.Request{Tenant: w.Tenant, Scopes: w.Scopes, Audience: w.Audience, Rejected: w.Rejected}
+	if w.Claims != "" {
+		claims, err := DecodeClaims(w.Claims)
+		if err != nil {
+			return r, err
+		}
+		r.Claims = claims
+	}
+	if w.MinTTL != "" {
+		d, err := time.ParseDuration(w.MinTTL)
+		if err != nil || d < 0 {
+			return r, freshet.Errorf(freshet.Invalid, "min_ttl: not a duration").WithHint(`write it like "90s", "5m" or "1h30m"`)
+		}
+		r.MinTTL = d
+	}
+	return r, nil
+}
+
+// DecodeClaims reads a claims challenge: base64 with or without padding, in either alphabet, of a JSON object.
+func DecodeClaims(s string) (string, error) {
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if b, err := enc.DecodeString(s); err == nil {
+			if len(b) > 0 && b[0] == '{' && json.Valid(b) {
+				return string(b), nil
+			}
+			break
+		}
+	}
+	return "", freshet.Errorf(freshet.Invalid, "claims: not a claims challenge").
+		WithHint("pass the claims value of the WWW-Authenticate header as it came, in base64")
+}
+
+// Session is the body of POST /v1/sessions, and the first line of its reply.
+type Session struct {
+	Identities []string `json:"identities"`
+}
+
+// SessionOpened is the first line of a session's reply. The session lasts as long as the reply's body stays open.
+type SessionOpened struct {
+	ID          string                  `json:"id"`
+	Environment map[string]string       `json:"environment"` // for the child; values are secret
+	Types       map[string]freshet.Type `json:"types"`       // identity name → what it consists of
+}

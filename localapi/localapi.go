@@ -1,0 +1,221 @@
+// Package localapi is the daemon's own API: HTTP/1.1 over a Unix socket, where the kernel names the caller.
+//
+//	POST /v1/identities/NAME/credential   a credential, or a problem (RFC 9457)
+//	POST /v1/identities/NAME/reject       says that a service refused a version
+//	POST /v1/sessions                     the environment for a child; open for as long as the reply is read
+//	GET  /v1/status                       identities, keys, last errors: never a secret
+//	GET  /healthz /readyz /metrics
+package localapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"freshet.dev/broker"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/guard"
+	"freshet.dev/internal/peer"
+	"freshet.dev/internal/wire"
+)
+
+// Headers of the local API's requests.
+const (
+	// HeaderConfig carries the digest of the configuration that the client was told to use. A daemon that runs another
+	// answers with an error that says so.
+	HeaderConfig = "Freshet-Config"
+	// HeaderAncestry carries the retrievals that the client runs within, comma-separated; see [freshet.WithAncestry].
+	HeaderAncestry = "Freshet-Ancestry"
+)
+
+// Session is one exec's own door.
+type Session struct {
+	Opened wire.SessionOpened
+	Close  func()
+}
+
+// Config is what the API serves.
+type Config struct {
+	Broker *broker.Broker
+	// OpenSession opens a door for a caller, who is the same as of the request.
+	OpenSession func(ctx context.Context, c broker.Caller, identities []string) (*Session, error)
+	Ready       func() bool  // nil: always
+	Metrics     http.Handler // nil: none
+	ConfigPath  string       // of the running configuration, for status and errors
+	ConfigHash  string       // hex SHA-256 of it
+	Version     string
+	Log         *slog.Logger
+}
+
+// API is the handler.
+type API struct {
+	Config
+	mux *http.ServeMux
+}
+
+// New makes the handler.
+func New(cfg Config) *API {
+	a := &API{Config: cfg, mux: http.NewServeMux()}
+	a.mux.HandleFunc("POST /v1/identities/{name}/credential", a.credential)
+	a.mux.HandleFunc("POST /v1/identities/{name}/reject", a.reject)
+	a.mux.HandleFunc("POST /v1/sessions", a.session)
+	a.mux.HandleFunc("GET /v1/status", a.status)
+	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	a.mux.HandleFunc("GET /readyz", a.ready)
+	if cfg.Metrics != nil {
+		a.mux.Handle("GET /metrics", cfg.Metrics)
+	}
+	return a
+}
+
+// Server serves the API on Unix sockets. Replies may be long: a session's lasts as long as its child.
+func (a *API) Server() *http.Server {
+	s := guard.Server(a, 0)
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		p, err := peer.Of(c)
+		if err != nil {
+			a.Log.Warn("a connection's peer is unknown: it is refused", "error", err)
+			return ctx
+		}
+		return context.WithValue(ctx, peerKey{}, p)
+	}
+	return s
+}
+
+type peerKey struct{}
+
+// ServeHTTP refuses whom the kernel did not name, then what a web page could have sent, then answers.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, ok := r.Context().Value(peerKey{}).(peer.Credentials); !ok {
+		fail(w, freshet.Errorf(freshet.Denied, "the kernel does not say who you are"))
+		return
+	}
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		fail(w, freshet.Errorf(freshet.Denied, "requests from web pages are refused"))
+		return
+	}
+	if want := r.Header.Get(HeaderConfig); want != "" && want != a.ConfigHash {
+		fail(w, freshet.Errorf(freshet.Invalid, "the daemon runs another configuration than the one named: it runs %s", a.ConfigPath).
+			WithHint("leave out --config to use the daemon's, or restart the daemon with yours"))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, guard.MaxBody)
+	w.Header().Set("Cache-Control", "no-store")
+	a.mux.ServeHTTP(w, r)
+}
+
+func caller(r *http.Request) broker.Caller {
+	p, _ := r.Context().Value(peerKey{}).(peer.Credentials)
+	c := broker.Caller{Door: "socket", Peer: true, UID: p.UID, GIDs: p.GIDs, PID: p.PID}
+	if s := r.Header.Get(HeaderAncestry); s != "" {
+		c.Ancestry = strings.Split(s, ",")
+	}
+	return c
+}
+
+func (a *API) credential(w http.ResponseWriter, r *http.Request) {
+	var body wire.Request
+	if err := decode(r, &body); err != nil {
+		fail(w, err)
+		return
+	}
+	req, err := body.Parse()
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	ans, err := a.Broker.Credential(r.Context(), caller(r), r.PathValue("name"), req)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, http.StatusOK, wire.Of(ans))
+}
+
+func (a *API) reject(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Fingerprint string `json:"fingerprint"`
+	}
+	if err := decode(r, &body); err != nil {
+		fail(w, err)
+		return
+	}
+	if err := a.Broker.Reject(caller(r), r.PathValue("name"), body.Fingerprint); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// session answers with one line and keeps the reply open. The session ends when the client closes it, or dies: the kernel
+// closes a dead process's socket.
+func (a *API) session(w http.ResponseWriter, r *http.Request) {
+	var body wire.Session
+	if err := decode(r, &body); err != nil {
+		fail(w, err)
+		return
+	}
+	s, err := a.OpenSession(r.Context(), caller(r), body.Identities)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer s.Close()
+	answer(w, http.StatusOK, s.Opened)
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return
+	}
+	<-r.Context().Done()
+}
+
+func (a *API) status(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, struct {
+		Version string `json:"version"`
+		Config  string `json:"config"`
+		Digest  string `json:"config_sha256"`
+		broker.Status
+	}{a.Version, a.ConfigPath, a.ConfigHash, a.Broker.Status(caller(r))})
+}
+
+func (a *API) ready(w http.ResponseWriter, _ *http.Request) {
+	if a.Ready != nil && !a.Ready() {
+		text(w, http.StatusServiceUnavailable, "not ready\n")
+		return
+	}
+	text(w, http.StatusOK, "ready\n")
+}
+
+// fail answers with a problem: 404 for an identity that is not there, else the kind's status.
+func fail(w http.ResponseWriter, err error) {
+	p := wire.ProblemOf(err)
+	if errors.Is(err, broker.ErrUnknown) {
+		p.Status = http.StatusNotFound
+	}
+	p.Write(w)
+}
+
+func decode(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil || d.More() {
+		return freshet.Errorf(freshet.Invalid, "the body is not the JSON object that %s takes", r.URL.Path).
+			WithHint("an empty request is {}")
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, doc any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(doc)
+}
+
+func text(w http.ResponseWriter, status int, s string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(s))
+}
