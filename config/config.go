@@ -74,7 +74,7 @@ type Cache struct {
 // Metrics is an address for Prometheus. Without one nothing listens.
 type Metrics struct {
 	Listen string     `yaml:"listen" doc:"address and port, as 127.0.0.1:9464"`
-	Secret secret.Ref `yaml:"secret" doc:"bearer token that a scraper must send to see tenants and callers"`
+	Secret secret.Ref `yaml:"secret" doc:"bearer token that a scraper must send"`
 }
 
 // Log is what goes to stderr.
@@ -102,7 +102,6 @@ type Identity struct {
 	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out, for signing and as an input alone"`
 	Refresh   Refresh  `yaml:"refresh" doc:"when it is refreshed"`
 	Limit     Limit    `yaml:"limit" doc:"bounds towards its issuer"`
-	Pin       bool     `yaml:"pin" doc:"keep it refreshed though nobody asks for it"`
 
 	Name     string
 	Pos      Position // of the name

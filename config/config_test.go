@@ -104,7 +104,6 @@ identities:
     release: false
     refresh: {at: 50%, timeout: 10s}
     limit: {concurrency: 4}
-    pin: true
   Helper.1: {source: process, command: [helper, --json], env: {A: b}, secrets: {B: {file: /b, shared: true}}, codes: [0, -1], timeout: 30s}
   ci: {source: entra, tenant: fabrikam, audience: api, audiences: [api, other]}
 endpoints:
@@ -143,20 +142,20 @@ func TestParse(t *testing.T) {
 				Release: true, Refresh: usual, Settings: &empty{}},
 			{Name: "internal", Pos: Position{6, 3}, Source: "oauth2", Scopes: []string{"a", "b"}, From: "azure-dev",
 				Allow:   Allow{UIDs: []uint32{1000, 1001}, Groups: []string{"cloud"}},
-				Refresh: Refresh{At: 50, Timeout: field.Duration(10 * time.Second)}, Limit: Limit{Concurrency: 4}, Pin: true, Settings: internal},
-			{Name: "Helper.1", Pos: Position{25, 3}, Source: "process", Release: true, Refresh: usual, Settings: &process{
+				Refresh: Refresh{At: 50, Timeout: field.Duration(10 * time.Second)}, Limit: Limit{Concurrency: 4}, Settings: internal},
+			{Name: "Helper.1", Pos: Position{24, 3}, Source: "process", Release: true, Refresh: usual, Settings: &process{
 				base: base{field.Duration(30 * time.Second)}, Command: []string{"helper", "--json"}, Env: map[string]string{"A": "b"},
 				Secrets: map[string]secret.Ref{"B": {File: "/b", Shared: true}}, Codes: []int{0, -1},
 			}},
-			{Name: "ci", Pos: Position{26, 3}, Source: "entra", Tenant: "fabrikam", Audience: "api", Audiences: []string{"api", "other"},
+			{Name: "ci", Pos: Position{25, 3}, Source: "entra", Tenant: "fabrikam", Audience: "api", Audiences: []string{"api", "other"},
 				Release: true, Refresh: usual, Settings: &tenanted{"fabrikam"}},
 		},
 		Endpoints: []Endpoint{
-			{Kind: "aws-container", Listen: "127.0.0.1:9911", Identity: "internal", Secret: secret.Ref{File: "/s"}, Pos: Position{28, 5}, Settings: &empty{}},
+			{Kind: "aws-container", Listen: "127.0.0.1:9911", Identity: "internal", Secret: secret.Ref{File: "/s"}, Pos: Position{27, 5}, Settings: &empty{}},
 			{Kind: "oauth-token", Listen: "localhost:9911", Identities: []string{"internal", "azure-dev"}, Secret: secret.Ref{Env: "S"},
-				Pos: Position{29, 5}, Settings: &gateway{field.Duration(5 * time.Second)}},
+				Pos: Position{28, 5}, Settings: &gateway{field.Duration(5 * time.Second)}},
 			{Kind: "oauth-token", Listen: "0.0.0.0:9911", Identity: "ci", Secret: secret.Ref{Env: "S"}, Expose: true,
-				Pos: Position{34, 5}, Settings: &gateway{field.Duration(2 * time.Second)}},
+				Pos: Position{33, 5}, Settings: &gateway{field.Duration(2 * time.Second)}},
 		},
 		Store: Store{"memory"}, Cache: Cache{10, 1 << 30}, Metrics: Metrics{"127.0.0.1:9464", secret.Ref{Env: "M"}},
 		Log: Log{"debug", "json"}, Audit: Audit{"/var/log/freshet.json", true},
@@ -220,7 +219,7 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%v does not wrap what it explains", got)
 	}
 	got = f.Endpoints[1].Explain(&field.Error{Field: "listen", Why: "in use"})
-	if want := "freshet.yaml:30:5: endpoints[1].listen: in use"; got == nil || got.Error() != want {
+	if want := "freshet.yaml:29:5: endpoints[1].listen: in use"; got == nil || got.Error() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 	if err := f.Identities[0].Explain(nil); err != nil {

@@ -99,7 +99,7 @@ func (d *decoder) mapping(n ast.Node, s spot, how reading, targets ...reflect.Va
 			d.errs = append(d.errs, s.at.problem(s.path, "the key "+name+" is missing", ""))
 		}
 	}
-	if len(d.errs) > before || how.open {
+	if len(d.errs) > before {
 		return // a Check would stumble over the same
 	}
 	for _, t := range targets {

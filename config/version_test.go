@@ -53,7 +53,7 @@ func TestVersionChanges(t *testing.T) {
 	for name, edit := range map[string][2]string{
 		"a setting":         {"https://h/", "https://i/"},
 		"a common setting":  {"scopes: [x, y]", "scopes: [xy]"},
-		"a table":           {"{a: b, c: d}", "{a: bc, '': d}"},
+		"a table":           {"{a: b, c: d}", "{a: bc, d: ''}"},
 		"a secret's name":   {"FRESHET_TEST_S", "FRESHET_TEST_T"},
 		"a nested setting":  {"scopes:", "proof: {depth: 1}, scopes:"},
 		"a default changed": {"scopes:", "release: false, scopes:"},

@@ -62,7 +62,7 @@ func New(cfg Config) (*Client, error) {
 		Transport: transport,
 		Timeout:   backstop,
 		// The first answer is returned as it is, and Do refuses it.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
 	}}, nil
 }
 

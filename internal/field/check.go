@@ -35,7 +35,7 @@ func Loopback(host string) bool {
 		return true
 	}
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return err == nil && ip.Unmap().IsLoopback() && ip.Zone() == ""
+	return err == nil && ip.IsLoopback() && ip.Zone() == ""
 }
 
 // maxRegion is longer than any region's name, and short enough for a DNS label.

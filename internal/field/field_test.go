@@ -88,7 +88,7 @@ func TestScalars(t *testing.T) {
 func TestURL(t *testing.T) {
 	for _, value := range []string{
 		"https://login.example.com/tenant/v2.0", "https://host:8443/?a=b", "http://127.0.0.1:80/", "http://localhost:1/x",
-		"http://[::1]:1/", "http://127.9.9.9", "http://LOCALHOST/",
+		"http://[::1]:1/", "http://127.9.9.9", "http://LOCALHOST/", "http://[::ffff:127.0.0.1]/",
 	} {
 		if err := URL("url", value); err != nil {
 			t.Errorf("%q: got %v", value, err)

@@ -1,9 +1,6 @@
 package secret
 
-import (
-	"log/slog"
-	"path/filepath"
-)
+import "path/filepath"
 
 // String names the place and nothing else: env:NAME, file:PATH, command:PROGRAM.
 func (r Ref) String() string {
@@ -23,8 +20,5 @@ func (r Ref) String() string {
 // GoString is String, so that %#v shows no more.
 func (r Ref) GoString() string { return "secret.Ref(" + r.String() + ")" }
 
-// LogValue is String.
-func (r Ref) LogValue() slog.Value { return slog.StringValue(r.String()) }
-
-// MarshalText is String, for JSON.
+// MarshalText is String, for JSON and slog.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

@@ -28,7 +28,11 @@ func bounded(t *testing.T) context.Context {
 // place writes a file of that mode in a folder that others can reach if open.
 func place(t *testing.T, content string, mode os.FileMode, open bool) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "dir")
+	temp := t.TempDir()
+	if err := os.Chmod(filepath.Dir(temp), 0o711); err != nil { // testing makes that one closed
+		t.Fatal(err)
+	}
+	dir := filepath.Join(temp, "dir")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +49,7 @@ func place(t *testing.T, content string, mode os.FileMode, open bool) string {
 		}
 	}
 	if open && !reachable(path) {
-		t.Skip("the temp folder is closed to others")
+		t.Skipf("%s is closed to others: set TMPDIR to a folder that is not", os.TempDir())
 	}
 	return path
 }
