@@ -62,7 +62,7 @@ func New(cfg Config) (*Client, error) {
 		Transport: transport,
 		Timeout:   backstop,
 		// The first answer is returned as it is, and Do refuses it.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
@@ -119,14 +119,19 @@ func (c *Client) Exchange(req *http.Request) (*Answer, error) {
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: b}, nil
 }
 
-// body is an answer's body that ends in an error at maxBody.
+// body is an answer's body that ends in an error at maxBody. Its first error stays: who reads on, or after Close, must not be
+// told of another.
 type body struct {
 	io.ReadCloser
 	req  *http.Request
 	left int
+	err  error
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
 	// One byte past the cap is read, to tell an answer that ends there from one that does not.
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
 	if n > b.left {
@@ -136,5 +141,6 @@ func (b *body) Read(p []byte) (int, error) {
 		err = failure(b.req, err)
 	}
 	b.left -= n
+	b.err = err
 	return n, err
 }

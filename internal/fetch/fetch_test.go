@@ -275,4 +275,10 @@ func TestClassesWithoutANetwork(t *testing.T) {
 			t.Errorf("got %q %q, want %q", got.Kind, got, test.want)
 		}
 	}
+	// A lookup that the context's end broke off is no failed lookup.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := failure(req.WithContext(ctx), lookup); got.Error() != "idp.example:8443: cancelled" || !errors.Is(got, context.Canceled) {
+		t.Errorf("got %q, want the context's end", got)
+	}
 }

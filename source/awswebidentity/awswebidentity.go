@@ -24,8 +24,11 @@
 package awswebidentity
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -57,7 +60,7 @@ func New(cfg Config) (*Source, error) {
 	}
 	options := sts.Options{
 		Region:      cfg.Region,
-		HTTPClient:  client,
+		HTTPClient:  whole{client},
 		Credentials: aws.AnonymousCredentials{},
 		Retryer:     aws.NopRetryer{},
 	}
@@ -127,4 +130,23 @@ func credential(out *sts.AssumeRoleWithWebIdentityOutput, sent freshet.Instant) 
 		return nil, &e
 	}
 	return cred, nil
+}
+
+// whole reads every answer to its end before the SDK sees it. The SDK closes a request's body as soon as the answer's header is
+// there; where net/http has not finished with that body yet, as with a server on this machine, it then closes the connection,
+// and what had not been read of the answer is lost.
+type whole struct{ client *fetch.Client }
+
+func (w whole) Do(req *http.Request) (*http.Response, error) {
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
 }

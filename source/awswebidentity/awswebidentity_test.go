@@ -138,6 +138,19 @@ func TestOptionalParameters(t *testing.T) {
 	}
 }
 
+// TestLongAnswers has answers that do not fit into one read of the connection: see whole.
+func TestLongAnswers(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<!--"+strings.Repeat("x", 256<<10)+"-->"+answer("ASIAX", secretKey, sessionToken, freshet.Now().Wall().Add(time.Hour)))
+	})
+	src := newSource(t, Config{RoleARN: role, Endpoint: s.URL})
+	for i := range 30 {
+		if _, err := src.Retrieve(t.Context(), request(t)); err != nil {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+}
+
 func TestInputThatIsNoToken(t *testing.T) {
 	src := newSource(t, Config{RoleARN: role, Endpoint: "http://127.0.0.1:1"})
 	keys, err := freshet.NewAWS(freshet.AWSKeys{AccessKeyID: "AKIAX", SecretAccessKey: secretKey}, freshet.Validity{Static: true})

@@ -113,8 +113,10 @@ func TestContents(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{dir, filepath.Dir(dir)} { // a folder that keeps others out would guard the file
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	shared := filepath.Join(dir, "shared")
 	write(t, shared, text)
