@@ -12,13 +12,20 @@ func (c *Cache) obtain(ctx context.Context, id *Identity, req Request, e *Event)
 	if id.around == nil {
 		return c.retrieve(ctx, id, req, e)
 	}
-	cred, shared, err := id.around(ctx, string(e.Key), func(ctx context.Context) (*Credential, error) { return c.retrieve(ctx, id, req, e) })
-	if shared && err == nil {
-		err = usable(cred, &req)
+	type got struct {
+		cred   *Credential
+		shared bool
 	}
-	e.Shared = shared
+	g, err := call(func() (g got, err error) {
+		g.cred, g.shared, err = id.around(ctx, string(e.Key), func(ctx context.Context) (*Credential, error) { return c.retrieve(ctx, id, req, e) })
+		return g, err
+	})
+	if err == nil {
+		err = usable(g.cred, &req)
+	}
+	e.Shared = g.shared
 	if err != nil {
 		return nil, err
 	}
-	return cred, nil
+	return g.cred, nil
 }

@@ -11,12 +11,12 @@ import (
 )
 
 // floorUntil is what the floor compares the time with.
-var floorUntil atomic.Pointer[time.Time]
-
-func init() {
+var floorUntil = func() *atomic.Pointer[time.Time] {
 	t := time.Now().Add(time.Hour)
-	floorUntil.Store(&t)
-}
+	p := new(atomic.Pointer[time.Time])
+	p.Store(&t)
+	return p
+}()
 
 // floorHit is the least that a cache of one credential can do: an atomic load, and a look at the clock.
 //
@@ -123,7 +123,8 @@ func BenchmarkAmong(b *testing.B) {
 // BenchmarkHitWhileAnotherRefreshes is a hit by handle while other keys of its identity are retrieved without pause.
 func BenchmarkHitWhileAnotherRefreshes(b *testing.B) {
 	id, hs := many(b, 1, 1)
-	stop := make(chan struct{})
+	stop, pause := make(chan struct{}), time.NewTicker(100*time.Microsecond)
+	defer pause.Stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := 1; ; i++ {
@@ -133,7 +134,7 @@ func BenchmarkHitWhileAnotherRefreshes(b *testing.B) {
 			default:
 			}
 			_, _ = id.Get(context.Background(), Request{Tenant: tenant(i)})
-			time.Sleep(100 * time.Microsecond) // an issuer is slower than this; without a pause there would be no core to hit from
+			<-pause.C // an issuer is slower; without a pause there would be no core left to hit from
 		}
 	})
 	for b.Loop() {

@@ -85,7 +85,7 @@ func TestJunkRequestsOfOneIdentityEvictNoOthersEntries(t *testing.T) {
 				for i := range 45 {
 					mustGet(t, quiet, Request{Tenant: fmt.Sprint(i)})
 				}
-				for i := range 5000 {
+				for i := range 1500 {
 					mustGet(t, flood, Request{Tenant: fmt.Sprint("junk-", i)})
 				}
 				for i := range 45 {
@@ -181,6 +181,58 @@ func TestHandleOfAnEvictedEntryLooksItUpAgain(t *testing.T) {
 			t.Errorf("got %+v, %v, want a hit", b, err)
 		}
 		wantCalls(t, src, calls+1)
+	})
+}
+
+func TestEvictedEntryIsNotJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, CacheConfig{})
+		id := add(t, c, IdentityConfig{Source: &fake{}})
+		a := &ask{id: id, key: string(appendKey(nil, id, &Request{}))}
+		a.hash = hashKey([]byte(a.key))
+		s := c.slot(a)
+		c.mu.Lock() // evicted between a caller's finding it and its joining it
+		if !c.evictLocked(&id.ring, nil) {
+			t.Error("the slot was not evicted")
+		}
+		c.mu.Unlock()
+		if f, _, err := s.join(t.Context(), a); f != nil || err != errGone {
+			t.Errorf("joined %v, %v, want to be sent back", f, err)
+		}
+		if now := c.slot(a); now == s {
+			t.Error("found the evicted slot again")
+		}
+		mustGet(t, id, Request{})
+		audit(t, c)
+	})
+}
+
+func TestLateResultForAnEvictedEntryIsServedByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &fake{varies: FieldTenant}
+		src.reply = func(n int64, req Request) (*Credential, error) {
+			if n == 1 {
+				time.Sleep(time.Minute)
+			}
+			return NewBearer(fmt.Sprint("token-", n), "", Validity{Lifetime: time.Hour})
+		}
+		c := newCache(t, CacheConfig{Entries: 10})
+		id := add(t, c, IdentityConfig{Source: src, Timeout: 10 * time.Second})
+		h := mustHandle(t, id, Request{Tenant: "mine"})
+		_, err := h.Get(t.Context())
+		wantKind(t, err, Unavailable)
+		for i := range 100 {
+			mustGet(t, id, Request{Tenant: fmt.Sprint(i)})
+		}
+		time.Sleep(2 * time.Minute) // the late result lands where nobody looks any more
+		a, err := h.Get(t.Context())
+		if err != nil || !a.Retrieved {
+			t.Fatalf("got %+v, %v, want it retrieved again", a, err)
+		}
+		if b := mustGet(t, id, Request{Tenant: "mine"}); b.Credential != a.Credential {
+			t.Error("the handle and the cache hold different credentials")
+		}
+		audit(t, c)
 	})
 }
 

@@ -23,7 +23,7 @@ const (
 	defaultBytes   = 256 << 20
 
 	// entryBytes is what an entry costs beyond its secrets and key: slot, version, credential, places in table and ring.
-	entryBytes = 700
+	entryBytes = 500
 )
 
 // Cache holds the credentials of any number of identities. Its methods may be called by many goroutines.

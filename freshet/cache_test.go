@@ -175,7 +175,7 @@ func TestHitTakesNoLock(t *testing.T) {
 func TestIdentityIsASource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &fake{}
-		inner := alone(t, src)
+		inner := add(t, newCache(t, CacheConfig{}), IdentityConfig{Name: "inner", Source: src})
 		outer := alone(t, inner)
 		first := mustGet(t, outer, Request{})
 		if a := mustGet(t, inner, Request{}); a.Credential != first.Credential {

@@ -12,10 +12,14 @@ import (
 // derived is a source that is made from another's credential, and says which in its token.
 type derived struct {
 	fake
-	need Need
+	need  Need
+	pause time.Duration // before it says what it needs
 }
 
 func (d *derived) Needs(req Request) Need {
+	if d.pause > 0 {
+		<-time.After(d.pause)
+	}
 	need := d.need
 	if need.Request.Tenant == "*" {
 		need.Request.Tenant = req.Tenant
@@ -146,15 +150,16 @@ func TestChainsThatFillTheBoundOfFlightsStillGetTheirInputs(t *testing.T) {
 	for _, fresh := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCache(t, CacheConfig{})
-			in := add(t, c, IdentityConfig{Name: "in", Source: &fake{takes: time.Second}, Issuer: "sts"})
-			out := newDerived(Need{Fresh: fresh})
-			out.varies, out.takes = FieldTenant, time.Second
+			in := add(t, c, IdentityConfig{Name: "in", Source: &fake{varies: FieldTenant, takes: time.Second}, Issuer: "sts"})
+			out := newDerived(Need{Request: Request{Tenant: "*"}, Fresh: fresh})
+			out.varies, out.takes, out.pause = FieldTenant, time.Second, time.Second
 			id := add(t, c, IdentityConfig{Name: "out", Source: out, From: in, Issuer: "sts"})
+			t.Cleanup(crowded(c, "sts", maxFlightsPerIssuer-100))
 			var got answers
-			for i := range maxFlightsPerIssuer * 3 / 4 {
+			for i := range 100 {
 				got.ask(t.Context(), 1, id, Request{Tenant: fmt.Sprint(i)})
 			}
-			got.want(t, maxFlightsPerIssuer*3/4, 0)
+			got.want(t, 100, 0)
 		})
 	}
 }
@@ -207,6 +212,35 @@ func TestReentryFailsAtOnceAndPrintsTheCycle(t *testing.T) {
 		}
 		az.ask = nil
 		mustGet(t, outer, Request{})
+	})
+}
+
+// The chain's flight is under way when the program of its first link asks for it, so nothing but the chain's own links tells
+// that the two would wait for each other.
+func TestReentryIntoAChainUnderWayFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, CacheConfig{})
+		az := &calling{}
+		a := add(t, c, IdentityConfig{Name: "azure", Source: az})
+		b := add(t, c, IdentityConfig{Name: "out", Source: newDerived(Need{}), From: a})
+		outer := add(t, c, IdentityConfig{Name: "outer", Source: newDerived(Need{}), From: b})
+		az.ask = func(ctx context.Context) error {
+			<-time.After(time.Second)
+			_, err := outer.Get(ctx, Request{})
+			return err
+		}
+		began := time.Now()
+		var got answers
+		got.ask(t.Context(), 1, a, Request{})
+		synctest.Wait()
+		got.ask(t.Context(), 1, outer, Request{})
+		got.want(t, 0, 2)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("it took %v, want the program's second", took)
+		}
+		for _, err := range got.bad {
+			wantKind(t, err, Invalid)
+		}
 	})
 }
 

@@ -36,6 +36,12 @@ type AWSKeys struct {
 
 // Credential is one version of a credential: immutable, and safe for any number of goroutines. It prints redacted.
 type Credential struct {
+	// Behind a pointer, because fmt calls no method of an unexported field, nor of a pointer that a verb does not suit: what
+	// it shows of a struct that holds a *Credential is then this address.
+	*credential
+}
+
+type credential struct {
 	typ         Type
 	token       Secret // bearer, id_token
 	tokenType   string
@@ -109,7 +115,7 @@ func newToken(typ Type, token, tokenType string, v Validity) (*Credential, error
 	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		return nil, Errorf(Malformed, "token has characters that no token has")
 	}
-	c := &Credential{typ: typ, token: Secret(token), tokenType: tokenType}
+	c := &Credential{&credential{typ: typ, token: Secret(token), tokenType: tokenType}}
 	if claims, ok := parseJWT(token); ok {
 		c.audience = claims.Audience
 		if v.Expires.IsZero() && v.Lifetime == 0 && !v.Static && claims.Expires != 0 {
@@ -126,7 +132,7 @@ func NewAWS(keys AWSKeys, v Validity) (*Credential, error) {
 	if keys.AccessKeyID == "" || keys.SecretAccessKey == "" {
 		return nil, Errorf(Malformed, "answer lacks an access key id or a secret access key")
 	}
-	c := &Credential{typ: AWS, parts: &parts{aws: keys}}
+	c := &Credential{&credential{typ: AWS, parts: &parts{aws: keys}}}
 	h := sha256.New()
 	for _, part := range []string{keys.AccessKeyID, string(keys.SecretAccessKey), string(keys.SessionToken)} {
 		var n [8]byte
@@ -147,7 +153,7 @@ func NewBasic(username, password string, v Validity) (*Credential, error) {
 	if username == "" && password == "" {
 		return nil, Errorf(Malformed, "answer has neither user name nor password")
 	}
-	c := &Credential{typ: Basic, parts: &parts{username: username, password: Secret(password)}}
+	c := &Credential{&credential{typ: Basic, parts: &parts{username: username, password: Secret(password)}}}
 	h := hmac.New(sha256.New, []byte(fingerprintKey))
 	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
 	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
@@ -162,6 +168,7 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	}
 	c.life.sent = sent
 	if v.Static {
+		c.life.refreshIn = max(0, v.RefreshIn)
 		return c, nil
 	}
 	lifetime := v.Lifetime
@@ -258,7 +265,7 @@ func (c *Credential) size() int64 {
 
 // String shows the type, fingerprint and expiry.
 func (c Credential) String() string {
-	if c.typ == "" {
+	if c.credential == nil {
 		return "credential(none)"
 	}
 	if c.Static() {

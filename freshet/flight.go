@@ -213,9 +213,6 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 	asked := clock.Now()
 	cred, err := call(func() (*Credential, error) { return id.source.Retrieve(ctx, req) })
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
-	if err == nil && cred == nil {
-		err = Errorf(Bug, "source returned neither a credential nor an error")
-	}
 	if err != nil {
 		if ctx.Err() != nil && c.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			return nil, &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: err}
@@ -230,6 +227,9 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 
 // usable refuses an answer that could not be handed out, or was not asked for.
 func usable(cred *Credential, req *Request) error {
+	if cred == nil || cred.credential == nil {
+		return Errorf(Bug, "source returned neither a credential nor an error")
+	}
 	switch p := schedule(cred.life, 0); {
 	case p.at(clock.Now()) == expired:
 		return Errorf(Malformed, "answer had expired already")

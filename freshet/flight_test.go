@@ -333,6 +333,7 @@ func TestSourceThatPanicsOrExitsFailsItsWaitersAlone(t *testing.T) {
 			return nil, Errorf(Bug, "%s", c.Token())
 		},
 		"goexit":            whoCalls,
+		"zero credential":   func(context.Context, Request) (*Credential, error) { return new(Credential), nil },
 		"neither":           func(context.Context, Request) (*Credential, error) { return nil, nil },
 		"goexit, half done": func(ctx context.Context, r Request) (*Credential, error) { defer runtime.Goexit(); return nil, nil },
 	} {
@@ -434,39 +435,53 @@ func TestFlightsPastTheBoundAreRefusedAtOnce(t *testing.T) {
 	})
 }
 
+// crowded makes a cache count n flights more towards an issuer, as if they were under way, until undone.
+func crowded(c *Cache, issuer string, n int) (undo func()) {
+	count := func(n int) {
+		c.governor.mu.Lock()
+		defer c.governor.mu.Unlock()
+		c.governor.total += n
+		c.governor.flights[issuer] += n
+	}
+	count(n)
+	return func() { count(-n) }
+}
+
 func TestFlightsOfAllIssuersTogetherAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, CacheConfig{})
+		t.Cleanup(crowded(c, "elsewhere", maxFlights-20))
 		src := &fake{varies: FieldTenant, takes: time.Second}
 		var got answers
-		for n := range maxFlights/maxFlightsPerIssuer + 1 {
+		for n := range 3 {
 			id := add(t, c, IdentityConfig{Name: fmt.Sprint("id-", n), Source: src})
-			for i := range maxFlightsPerIssuer {
+			for i := range 10 {
 				got.ask(t.Context(), 1, id, Request{Tenant: fmt.Sprint(i)})
 			}
-			synctest.Wait()
 		}
-		got.want(t, maxFlights, maxFlightsPerIssuer)
+		got.want(t, 20, 10)
 	})
 }
 
 func TestCrowdedRefreshLeavesTheCredentialServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := &fake{varies: FieldTenant}
+		src := &fake{}
 		id := alone(t, src)
-		mustGet(t, id, Request{Tenant: "warm"})
+		mustGet(t, id, Request{})
 		time.Sleep(50 * time.Minute) // due
-		src.takes = time.Second
-		var crowd answers
-		for i := range maxFlightsPerIssuer {
-			crowd.ask(t.Context(), 1, id, Request{Tenant: fmt.Sprint(i)})
-		}
-		synctest.Wait()
-		mustGet(t, id, Request{Tenant: "warm"})
-		if a := mustGet(t, id, Request{Tenant: "warm", MinTTL: time.Hour}); !a.Short {
+		undo := sync.OnceFunc(crowded(id.cache, id.issuer, maxFlightsPerIssuer))
+		t.Cleanup(undo)
+		mustGet(t, id, Request{})
+		if a := mustGet(t, id, Request{MinTTL: time.Hour}); !a.Short {
 			t.Error("want the answer marked short when no retrieval can be made for it")
 		}
-		crowd.want(t, maxFlightsPerIssuer, 0)
+		synctest.Wait()
+		wantCalls(t, src, 1)
+		undo()
+		time.Sleep(time.Minute)
+		mustGet(t, id, Request{})
+		synctest.Wait()
+		wantCalls(t, src, 2)
 	})
 }
 
@@ -487,7 +502,7 @@ func TestConcurrencyOfAnIdentityIsBounded(t *testing.T) {
 
 func TestQueuedRetrievalGivesUpAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := &fake{varies: FieldTenant, takes: time.Hour}
+		src := &fake{varies: FieldTenant, takes: time.Hour, deaf: true}
 		id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: src, Concurrency: 1, Timeout: 10 * time.Second})
 		began := time.Now()
 		var got answers
@@ -496,6 +511,9 @@ func TestQueuedRetrievalGivesUpAtItsDeadline(t *testing.T) {
 		got.want(t, 0, 2)
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("waiters were held for %v, want no longer than the deadline", took)
+		}
+		if n := id.cache.Stats().Flights; n != 1 {
+			t.Errorf("%d flights are under way, want the one whose source is deaf: to queue is to listen", n)
 		}
 	})
 }

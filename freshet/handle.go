@@ -11,12 +11,8 @@ import (
 // Handle is an identity's request, encoded and hashed once. It is the fastest way to a credential: a hit is an atomic load and
 // two comparisons. It may be shared by any number of goroutines.
 type Handle struct {
-	id   *Identity
-	key  string
-	hash uint64
-	wish wish
-	slot atomic.Pointer[slot]
-
+	ask   *ask // behind a pointer, so that no print of a handle shows its key
+	slot  atomic.Pointer[slot]
 	plain bool // no wish: whatever is served will do
 }
 
@@ -26,12 +22,14 @@ func (id *Identity) Handle(req Request) (*Handle, error) {
 		return nil, err
 	}
 	key := appendKey(nil, id, &req)
-	w := wish{minTTL: req.MinTTL, rejected: req.Rejected}
-	return &Handle{id: id, key: string(key), hash: hashKey(key), wish: w, plain: w == wish{}}, nil
+	a := &ask{id: id, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}
+	return &Handle{ask: a, plain: a.wish == wish{}}, nil
 }
 
 // Format implements [fmt.Formatter], for every verb alike: it names the identity, and nothing of the request.
-func (h *Handle) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "handle of "+h.id.String()) }
+func (h *Handle) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "handle of "+h.ask.id.String())
+}
 
 // Get is like [Identity.Get] with the handle's request. A handle whose entry was evicted looks it up again.
 func (h *Handle) Get(ctx context.Context) (Answer, error) {
@@ -41,11 +39,11 @@ func (h *Handle) Get(ctx context.Context) (Answer, error) {
 				return Answer{Credential: v.cred, due: v.due.Wall}, nil
 			}
 		}
-		if a, ok := s.hit(&h.wish); ok {
+		if a, ok := s.hit(&h.ask.wish); ok {
 			return a, nil
 		}
 	}
-	s, a, err := h.id.cache.wait(ctx, &ask{id: h.id, key: h.key, hash: h.hash, wish: h.wish})
+	s, a, err := h.ask.id.cache.wait(ctx, h.ask)
 	if s != nil && h.slot.Load() != s {
 		h.slot.Store(s)
 	}

@@ -48,7 +48,7 @@ func (f *fake) Retrieve(ctx context.Context, req Request) (*Credential, error) {
 	f.mu.Unlock()
 	if f.takes > 0 {
 		if f.deaf {
-			time.Sleep(f.takes)
+			<-time.After(f.takes)
 		} else {
 			timer := time.NewTimer(f.takes)
 			defer timer.Stop()

@@ -58,15 +58,13 @@ func (cfg IdentityConfig) MarshalText() ([]byte, error) { return []byte(cfg.Stri
 
 // Identity is a named source in a [Cache]. It is itself a [Source]; its methods may be called by many goroutines.
 type Identity struct {
-	cache     *Cache
-	name      string
-	version   string
-	kind      string
-	source    Source
-	deriver   Deriver // nil if the source is none
-	around    Around
-	from      *Identity
-	defaults  Request
+	cache   *Cache
+	name    string
+	version string
+	kind    string
+	around  Around
+	from    *Identity
+	*private
 	pinned    Fields
 	varies    Fields
 	refreshAt float64
@@ -77,10 +75,17 @@ type Identity struct {
 	ring      ring     // its slots, under cache.mu
 }
 
+// private is what no print of an identity may show; see [Credential] for why it is behind a pointer.
+type private struct {
+	source   Source
+	deriver  Deriver // nil if the source is none
+	defaults Request
+}
+
 func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 	id := &Identity{
-		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, source: cfg.Source, from: cfg.From, around: cfg.Around,
-		defaults: cfg.Defaults, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency),
+		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, from: cfg.From, around: cfg.Around,
+		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency),
 		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
 	}
 	id.deriver, _ = cfg.Source.(Deriver)

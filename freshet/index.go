@@ -6,7 +6,7 @@ import "sync/atomic"
 // that only grows by being replaced whole. Changes are made under the cache's mutex.
 //
 // A lookup that races a change may miss an entry, which costs its caller the locked path and nothing else. A lookup takes
-// O(1) expected steps, a change O(1) amortised; the table takes 16 to 32 bytes an entry.
+// O(1) expected steps, a change O(1) amortised; the table takes 16 to 64 bytes an entry.
 type index struct {
 	table atomic.Pointer[[]atomic.Pointer[slot]] // its length is a power of two, at most half of it in use
 	used  int                                    // places taken, by slots and tombstones

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // full is a request that sets every field of the key.
@@ -113,7 +114,7 @@ func TestSourceIsAskedForWhatItsAnswerIsKeptUnder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = h.id.Get(t.Context(), Request{Scopes: []string{"read"}, Rejected: a.Credential.Fingerprint()})
+		_, _ = id.Get(t.Context(), Request{Scopes: []string{"read"}, Rejected: a.Credential.Fingerprint()})
 		mustGet(t, id, Request{})
 		mustGet(t, id, Request{Scopes: []string{"default"}, MinTTL: 2 * 3600e9})
 		want := [][]string{{"read"}, {"read"}, {"default"}}
@@ -174,11 +175,17 @@ func TestDefaultsReachTheSource(t *testing.T) {
 			var got Request
 			src := &fake{varies: varies, reply: func(_ int64, req Request) (*Credential, error) {
 				got = req
+				got.Scopes = slices.Clone(req.Scopes)
+				clear(req.Scopes) // a source may do to its request what it likes
 				return NewBearer("t", "", Validity{Lifetime: 3600e9})
 			}}
-			mustGet(t, add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: src, Defaults: want}), Request{})
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("a source that varies by %q was asked %#v, want %#v", varies, got, want)
+			id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: src, Defaults: want})
+			for range 2 {
+				mustGet(t, id, Request{MinTTL: 2 * time.Hour})
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("a source that varies by %q was asked for %s, want %s", varies, plain(got), plain(want))
+				}
+				time.Sleep(time.Hour)
 			}
 		}
 	})
@@ -213,7 +220,7 @@ func FuzzKeyIsInjective(f *testing.F) {
 	f.Add("\x01a", "", "", "", false, "", "", "a", "", "", false, "", byte(0x3f))
 	f.Add(strings.Repeat("x", 300), "", "\x80", "", false, "", "", "", "", "", true, "\x00", byte(0x15))
 	f.Fuzz(func(t *testing.T, t1, s1, a1, c1 string, e1 bool, u1 string, t2, s2, a2, c2 string, e2 bool, u2 string, varies byte) {
-		id := &Identity{name: "id", version: "1", varies: Fields(varies) & FieldsAll}
+		id := &Identity{name: "id", version: "1", varies: Fields(varies) & FieldsAll, private: new(private)}
 		request := func(t, s, a, c string, e bool, u string) Request {
 			r := Request{Tenant: t, Scopes: canonical(strings.Fields(s)), Audience: a, Claims: c, CAE: e, Subject: u}
 			for f, clear := range map[Fields]func(){

@@ -12,16 +12,13 @@ func (id *Identity) Reject(fingerprint string) bool {
 	if fingerprint == "" {
 		return false
 	}
+	served := false
 	for _, s := range id.slots() {
-		v := s.cur.Load()
-		if v == nil || v.cred.fingerprint != fingerprint {
-			continue
+		if v := s.cur.Load(); v != nil && v.cred.fingerprint == fingerprint && s.reject(fingerprint) {
+			served = true
 		}
-		v.marks.Or(markRejected)
-		s.replaceRejected()
-		return true
 	}
-	return false
+	return served
 }
 
 // slots is a copy of the identity's slots at this moment.
@@ -31,16 +28,20 @@ func (id *Identity) slots() []*slot {
 	return append([]*slot(nil), id.ring.slots...)
 }
 
-// replaceRejected starts the replacement of a rejected version, unless one is under way or was forced too recently; the next
-// hit tries again then.
-func (s *slot) replaceRejected() {
+// reject marks the version served, if it has this fingerprint, and starts its replacement, unless one is under way or was
+// forced too recently; the next hit tries again then.
+func (s *slot) reject(fingerprint string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := clock.Now()
 	v := s.cur.Load()
-	if v == nil || v.marks.Load()&markRejected == 0 || s.flight != nil || s.gone || s.holdLocked(v, ReasonRejected, now) > 0 {
-		return
+	if v == nil || v.cred.fingerprint != fingerprint || v.at(now) == expired {
+		return false
 	}
-	s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
-	_ = s.launchLocked(ReasonRejected, nil, false) // refused for crowding: the next hit tries again
+	v.marks.Or(markRejected) // under the lock: a landing flight that brings the same version carries the mark over
+	if s.flight == nil && s.holdLocked(v, ReasonRejected, now) <= 0 {
+		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
+		_ = s.launchLocked(ReasonRejected, nil, false) // refused for crowding: the next hit tries again
+	}
+	return true
 }

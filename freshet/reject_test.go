@@ -26,6 +26,10 @@ func TestRejectionConcernsOnlyTheVersionItNames(t *testing.T) {
 			t.Error("a fingerprint of nothing that is served rejected something")
 		}
 		wantCalls(t, src, 2)
+		mustGet(t, id, Request{Rejected: v1.Fingerprint(), MinTTL: 2 * time.Hour})
+		if a := mustGet(t, id, Request{}); a.Rejected {
+			t.Error("a version was marked for the rejection of another")
+		}
 	})
 }
 
@@ -220,5 +224,46 @@ func TestRejectedVersionOfOneKeyLeavesOtherKeysAlone(t *testing.T) {
 			}
 		}
 		wantCalls(t, src, 6)
+	})
+}
+
+func TestRejectMarksEveryKeyThatServesTheVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &fake{varies: FieldTenant}
+		src.reply = func(n int64, _ Request) (*Credential, error) {
+			token := "same"
+			if n > 3 {
+				token = fmt.Sprint(n)
+			}
+			return NewBearer(token, "", src.validity(Now()))
+		}
+		id := alone(t, src)
+		var v1 *Credential
+		for _, tenant := range []string{"a", "b", "c"} {
+			v1 = mustGet(t, id, Request{Tenant: tenant}).Credential
+		}
+		mustGet(t, id, Request{Tenant: "d"})
+		src.takes = time.Second
+		for range 10 {
+			if !id.Reject(v1.Fingerprint()) {
+				t.Fatal("the version is served, and was not found")
+			}
+		}
+		synctest.Wait()
+		for tenant, want := range map[string]bool{"a": true, "b": true, "c": true, "d": false} {
+			if a := mustGet(t, id, Request{Tenant: tenant}); a.Rejected != want {
+				t.Errorf("key %s: rejected %v, want %v", tenant, a.Rejected, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		wantCalls(t, src, 7)
+		if id.Reject(v1.Fingerprint()) || id.Reject("") {
+			t.Error("what is served by nobody was found")
+		}
+		last := mustGet(t, id, Request{Tenant: "d"}).Credential.Fingerprint()
+		time.Sleep(time.Hour)
+		if id.Reject(last) {
+			t.Error("an expired version was found")
+		}
 	})
 }

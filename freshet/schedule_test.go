@@ -64,19 +64,19 @@ func TestJitterIsDrawnOncePerCredential(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &fake{varies: FieldTenant}
 		id := alone(t, src)
-		dues := make(map[time.Time]bool)
+		ages := make(map[time.Duration]bool) // at which they are due
 		for i := range 50 {
 			req := Request{Tenant: fmt.Sprint(i)}
-			mustGet(t, id, req)
-			first := mustGet(t, id, req).RefreshAt()
-			dues[first] = true
+			a := mustGet(t, id, req)
+			first := a.RefreshAt()
+			ages[first.Sub(a.Credential.Issued().Wall())] = true
 			time.Sleep(time.Second)
 			if again := mustGet(t, id, req).RefreshAt(); !again.Equal(first) {
 				t.Fatalf("due at %v, and a second later at %v", first, again)
 			}
 		}
-		if len(dues) < 45 {
-			t.Errorf("50 credentials are due at only %d times, want them spread", len(dues))
+		if len(ages) < 45 {
+			t.Errorf("50 credentials are due at only %d ages, want them spread", len(ages))
 		}
 	})
 }
@@ -111,6 +111,36 @@ func TestDueCredentialIsServedAtOnceAndRefreshedOnce(t *testing.T) {
 			t.Error("the refreshed credential is not served")
 		}
 	})
+}
+
+// Hits that find a version due at the same moment queue for the slot's lock; only the first of them starts a flight.
+func TestHitsThatRaceForADueCredentialStartOneRefresh(t *testing.T) {
+	release := make(chan struct{})
+	src := &fake{reply: func(n int64, _ Request) (*Credential, error) {
+		if n > 1 {
+			<-release
+		}
+		return old(fmt.Sprint(n), 50*time.Minute)
+	}}
+	id := alone(t, src)
+	h := mustHandle(t, id, Request{})
+	if _, err := h.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := h.slot.Load()
+	s.next.Store(0)
+	s.mu.Lock()
+	var got answers
+	got.ask(t.Context(), 20, id, Request{})
+	<-time.After(50 * time.Millisecond) // for them to come to the lock; if some come later, they find the flight
+	s.mu.Unlock()
+	got.want(t, 20, 0)
+	<-time.After(50 * time.Millisecond) // for the flights to come to the source
+	calls := src.calls.Load()
+	close(release)
+	if calls != 2 {
+		t.Errorf("%d retrievals, want one for all that found it due", calls-1)
+	}
 }
 
 func TestIssuersRefreshTimeIsObeyed(t *testing.T) {
@@ -176,6 +206,33 @@ func TestStaleCredentialIsServedUntilTheFloorWhileItsSourceIsDown(t *testing.T) 
 			src.fail(nil)
 			if a := mustGet(t, id, Request{}); a.Stale || a.Credential == first.Credential {
 				t.Errorf("got %+v after recovery, want a new one, not stale", a)
+			}
+		})
+	}
+}
+
+func TestNothingIsServedFromTheFloorOn(t *testing.T) {
+	for _, lifetime := range []time.Duration{time.Second, 2 * time.Second, 30 * time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			src := &fake{lifetime: lifetime}
+			id := alone(t, src)
+			h := mustHandle(t, id, Request{})
+			first, err := h.Get(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			src.fail(errDown)
+			time.Sleep(lifetime - floor(lifetime) - 1)
+			if a, err := h.Get(t.Context()); err != nil || a.Credential != first.Credential {
+				t.Errorf("lifetime %v: got %v, %v just before the floor, want the credential", lifetime, a.Credential, err)
+			}
+			synctest.Wait()
+			time.Sleep(1)
+			for range 3 {
+				_, err = h.Get(t.Context())
+				wantKind(t, err, Unavailable)
+				_, err = id.Get(t.Context(), Request{MinTTL: 1})
+				wantKind(t, err, Unavailable)
 			}
 		})
 	}
@@ -309,11 +366,13 @@ func TestSameCredentialAgainIsAskedForAtHalfOfWhatRemains(t *testing.T) {
 // Whatever a source says, its background attempts are apart.
 func TestNoSourceCausesARefreshStorm(t *testing.T) {
 	for name, src := range map[string]*fake{
-		"refresh at once":      {refresh: 1},
-		"refresh in a second":  {refresh: time.Second},
-		"issued long ago":      {reply: func(n int64, _ Request) (*Credential, error) { return old(fmt.Sprint(n), 50*time.Minute) }},
-		"the same, long ago":   {reply: func(n int64, _ Request) (*Credential, error) { return old("same", 50*time.Minute) }},
-		"ever older":           {reply: func(n int64, _ Request) (*Credential, error) { return old(fmt.Sprint(n), time.Duration(n)*time.Minute) }},
+		"refresh at once":     {refresh: 1},
+		"refresh in a second": {refresh: time.Second},
+		"issued long ago":     {reply: func(n int64, _ Request) (*Credential, error) { return old(fmt.Sprint(n), 50*time.Minute) }},
+		"the same, long ago":  {reply: func(n int64, _ Request) (*Credential, error) { return old("same", 50*time.Minute) }},
+		"an older one": {reply: func(n int64, _ Request) (*Credential, error) {
+			return old(fmt.Sprint(n), time.Duration(1+45*min(n-1, 1))*time.Minute)
+		}},
 		"a wish, and the same": {reply: func(n int64, _ Request) (*Credential, error) { return wish40() }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -321,7 +380,7 @@ func TestNoSourceCausesARefreshStorm(t *testing.T) {
 				id := alone(t, src)
 				mustGet(t, id, Request{})
 				const seconds = 240
-				if name == "ever older" {
+				if name == "an older one" {
 					time.Sleep(41 * time.Minute)
 				}
 				for range seconds {

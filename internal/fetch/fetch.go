@@ -24,8 +24,8 @@ const (
 
 	dialTimeout = 10 * time.Second // of TCP, and again of TLS
 	// idleTimeout is short because requests to one issuer come in bursts, minutes apart: in between the connection would only
-	// be there to break. Node's servers close theirs after 5 s, load balancers after 60 s.
-	idleTimeout = 30 * time.Second
+	// be there to break. Node's servers close theirs after 5 s, the soonest of those known.
+	idleTimeout = 4 * time.Second
 	// backstop ends a request whose context has no deadline. The engine's always has one, of a minute unless configured.
 	backstop = 5 * time.Minute
 )
