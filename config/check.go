@@ -24,9 +24,6 @@ func (c Cache) Check() error {
 // Check wants an address to listen on.
 func (m Metrics) Check() error {
 	if m.Listen == "" {
-		if !m.Secret.IsZero() {
-			return &field.Error{Field: "secret", Why: "guards nothing without listen"}
-		}
 		return nil
 	}
 	_, err := field.Listen("listen", m.Listen)

@@ -73,8 +73,7 @@ type Cache struct {
 
 // Metrics is an address for Prometheus. Without one nothing listens.
 type Metrics struct {
-	Listen string     `yaml:"listen" doc:"address and port, as 127.0.0.1:9464"`
-	Secret secret.Ref `yaml:"secret" doc:"bearer token that a scraper must send"`
+	Listen string `yaml:"listen" doc:"address and port, as 127.0.0.1:9464"`
 }
 
 // Log is what goes to stderr.

@@ -116,7 +116,7 @@ endpoints:
   - {endpoint: oauth-token, listen: 0.0.0.0:9911, identity: ci, secret: {env: S}, expose: true}
 store: {store: memory}
 cache: {entries: 10, bytes: 1GiB}
-metrics: {listen: 127.0.0.1:9464, secret: {env: M}}
+metrics: {listen: 127.0.0.1:9464}
 log: {level: debug, format: json}
 audit: {file: /var/log/freshet.json, required: true}
 `
@@ -157,7 +157,7 @@ func TestParse(t *testing.T) {
 			{Kind: "oauth-token", Listen: "0.0.0.0:9911", Identity: "ci", Secret: secret.Ref{Env: "S"}, Expose: true,
 				Pos: Position{33, 5}, Settings: &gateway{field.Duration(2 * time.Second)}},
 		},
-		Store: Store{"memory"}, Cache: Cache{10, 1 << 30}, Metrics: Metrics{"127.0.0.1:9464", secret.Ref{Env: "M"}},
+		Store: Store{"memory"}, Cache: Cache{10, 1 << 30}, Metrics: Metrics{"127.0.0.1:9464"},
 		Log: Log{"debug", "json"}, Audit: Audit{"/var/log/freshet.json", true},
 	}
 	if len(got.Digest) != 64 {

@@ -78,7 +78,6 @@ func TestErrors(t *testing.T) {
 		{"too small", minimal + "cache: {bytes: 1B}\n", "f:3:9: cache.bytes: want 1MiB or more", ""},
 		{"mode", minimal + "socket: {mode: 600}\n", "f:3:16: socket.mode: want a file mode such as 0600", ""},
 		{"relative path", minimal + "socket: {path: hunter2}\n", "f:3:16: socket.path: not an absolute path", "start it with / or ~/"},
-		{"metrics' secret", minimal + "metrics: {secret: {env: A}}\n", "f:3:11: metrics.secret: guards nothing without listen", ""},
 		{"metrics", minimal + "metrics: {listen: 9464}\n", "f:3:11: metrics.listen: not an address and port", "write it as 127.0.0.1:9911"},
 		{"audit of nothing", minimal + "audit: {required: true}\n", "f:3:9: audit.required: there is no audit without file", ""},
 		{"audit's truth", minimal + "audit: {file: /x, required: \"true\"}\n", "f:3:29: audit.required: want true or false", ""},

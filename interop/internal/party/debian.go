@@ -80,3 +80,10 @@ func apt(args ...string) error {
 	}
 	return nil
 }
+
+// Promtool is the path of Prometheus's linter.
+func Promtool(t testing.TB) string {
+	t.Helper()
+	debian(t, "prometheus")
+	return "/usr/bin/promtool"
+}
