@@ -240,7 +240,7 @@ func TestGuaranteesNameTheirTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("^\\| (G[0-9]+) \\| (.+) \\| (.+) \\|$")
+	row := regexp.MustCompile(`^\| (G[0-9]+) \| (.+) \| (.+) \|$`)
 	name := regexp.MustCompile("`([A-Z][A-Za-z0-9_]+)`")
 	seen := make(map[string]bool)
 	for n, line := range strings.Split(string(text), "\n") {

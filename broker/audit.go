@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"bufio"
-	"encoding/json"
+	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"os"
@@ -13,8 +13,9 @@ import (
 	"freshet.dev/freshet"
 )
 
-// Audit is the record of who was given what: one JSON object a line, with every retrieval and its fingerprint, the first
-// hand-out per caller and version, then counts, and every denial. It names credentials by fingerprint and keys by hash.
+// Audit is the record of who was given what: one JSON object a line, with every retrieval and its fingerprint, and the first
+// hand-out per caller and version, denial and rejection, then counts of each. It names credentials by fingerprint and keys by
+// hash.
 //
 // It is asynchronous and bounded: who asks for a credential never waits for the disk. What does not fit, or cannot be written,
 // is counted and said in a later line; an audit that is required refuses service instead, until lines are written again.
@@ -23,17 +24,23 @@ type Audit struct {
 	log      *slog.Logger
 	required bool
 	lines    chan record
-	lost     atomic.Int64 // lines that did not fit, or could not be written
-	unfit    atomic.Bool  // the last line was lost
-	tallies  sync.Map     // tallyKey → *tally, for callers without a door of their own
+	lost     atomic.Int64  // lines that did not fit, or could not be written
+	told     atomic.Int64  // those of them that a later line tells of
+	failing  atomic.Bool   // the last write failed
+	overflow chan struct{} // wakes the writer, to tell of lines that did not fit
+	tallies  sync.Map      // tallyKey → *tally
+	known    atomic.Int64  // tallies there are
+	most     int64         // and may be
+	end      sync.Once
 	stop     chan struct{}
-	done     chan error
+	done     chan struct{}
+	err      error // of the end; written before done is closed
 }
 
 // record is a line. Its fields are what docs/operations.md lists.
 type record struct {
 	Time        time.Time `json:"time"`
-	Event       string    `json:"event"` // retrieval, hand_out, hand_outs, reject, deny, lost
+	Event       string    `json:"event"` // retrieval, hand_out, hand_outs, reject, rejects, deny, denials, lost
 	Identity    string    `json:"identity,omitempty"`
 	Source      string    `json:"source,omitempty"`
 	Key         string    `json:"key,omitempty"` // first 16 hex digits of the key's SHA-256
@@ -49,36 +56,66 @@ type record struct {
 
 const (
 	auditQueue = 4096
-	// auditCounts is how often counts of hand-outs are written.
+	// auditCounts is how often counts are written.
 	auditCounts = time.Minute
-	// auditForget is after how many rounds without a hand-out a caller's version is forgotten, as most have been replaced by
-	// then; another hand-out of it is recorded as a first.
-	auditForget = 120
+	// auditRetry is how often a file that could not be written is tried again; callers are told to come back after it.
+	auditRetry = time.Second
 )
 
-// OpenAudit appends to a file, made with mode 0600 if there is none.
+// OpenAudit appends to a file, made with mode 0600 if there is none. A line that a crash left without its end is ended first.
 func OpenAudit(path string, required bool, log *slog.Logger) (*Audit, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, freshet.Errorf(freshet.Invalid, "audit log: %w", err).WithHint("name a file in a folder that freshet may write to")
 	}
-	return NewAudit(f, required, log), nil
+	return newAudit(f, required, log, tornEnd(path)), nil
+}
+
+// tornEnd reports whether a file ends within a line. One that is no regular file, or may not be read, is taken not to.
+func tornEnd(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var last [1]byte
+	n, _ := f.ReadAt(last[:], info.Size()-1)
+	return n == 1 && !bytes.Equal(last[:], []byte("\n"))
 }
 
 // NewAudit writes to w, and closes it at the end.
 func NewAudit(w io.WriteCloser, required bool, log *slog.Logger) *Audit {
-	a := &Audit{log: log, required: required, lines: make(chan record, auditQueue), stop: make(chan struct{}), done: make(chan error, 1)}
-	go a.write(w)
+	return newAudit(w, required, log, false)
+}
+
+func newAudit(w io.WriteCloser, required bool, log *slog.Logger, torn bool) *Audit {
+	a := &Audit{
+		log: log, required: required, lines: make(chan record, auditQueue), overflow: make(chan struct{}, 1), most: maxTallies,
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	go a.write(&pen{audit: a, file: w, torn: torn}, w)
 	return a
 }
 
-// Close writes what is queued and the outstanding counts. Nothing may be recorded after it.
-func (a *Audit) Close() error {
+// Close writes what is queued and the outstanding counts. What is recorded after it is lost.
+func (a *Audit) Close() error { return a.close(context.Background()) }
+
+// close is Close up to ctx: a disk may hang.
+func (a *Audit) close(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	close(a.stop)
-	return <-a.done
+	a.end.Do(func() { close(a.stop) })
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return freshet.Errorf(freshet.Unavailable, "audit log: its last lines are not written yet")
+	}
 }
 
 // Lost is how many lines were lost so far.
@@ -91,11 +128,11 @@ func (a *Audit) Lost() int64 {
 
 // fit refuses service if the audit is required and does not keep up.
 func (a *Audit) fit() error {
-	if a == nil || !a.required || !a.unfit.Load() {
+	if a == nil || !a.required || !a.failing.Load() && a.lost.Load() == a.told.Load() {
 		return nil
 	}
 	return &freshet.Error{
-		Kind: freshet.Unavailable, Why: "the audit log cannot be written, and audit.required is set", RetryAfter: time.Second,
+		Kind: freshet.Unavailable, Why: "the audit log cannot be written, and audit.required is set", RetryAfter: auditRetry,
 		Hint: "free its disk, or see the daemon's log",
 	}
 }
@@ -104,12 +141,14 @@ func (a *Audit) put(r record) error {
 	r.Time = freshet.Now().Wall()
 	select {
 	case a.lines <- r:
-		return a.fit()
 	default:
 		a.lost.Add(1)
-		a.unfit.Store(true)
-		return a.fit()
+		select {
+		case a.overflow <- struct{}{}:
+		default:
+		}
 	}
+	return a.fit()
 }
 
 func (a *Audit) retrieval(e freshet.Event) {
@@ -126,46 +165,24 @@ func (a *Audit) retrieval(e freshet.Event) {
 	_ = a.put(r) // a retrieval is not undone; the hand-out that follows is refused
 }
 
+// deny records that policy refused a caller. The identity is one that is configured, or "".
 func (a *Audit) deny(c Caller, identity, reason string) {
 	if a != nil {
-		_ = a.put(record{Event: "deny", Identity: identity, Caller: c.name(), PID: c.PID, Reason: reason})
+		_, _ = a.tally(tallyKey{event: "deny", caller: c.name(), identity: identity, reason: reason}, c.PID)
 	}
 }
 
+// rejection records that a caller said a version was refused. What is not served may be anything, so it is not named: who makes
+// up fingerprints would else make up lines.
 func (a *Audit) rejection(c Caller, identity, fingerprint string, served bool) {
 	if a == nil {
 		return
 	}
-	r := record{Event: "reject", Identity: identity, Caller: c.name(), PID: c.PID, Fingerprint: fingerprint, Outcome: "ok"}
+	k := tallyKey{event: "reject", caller: c.name(), identity: identity, fingerprint: fingerprint, outcome: "ok"}
 	if !served {
-		r.Outcome = "not served"
+		k.fingerprint, k.outcome = "", "not served"
 	}
-	_ = a.put(r)
-}
-
-// tally counts one caller's hand-outs of one version, after the first.
-type tally struct {
-	tallyKey
-	n    atomic.Int64
-	gone atomic.Bool // forgotten: whoever holds it asks for another
-	idle int         // rounds of counts in a row without any; the writer's own
-}
-
-type tallyKey struct{ caller, identity, fingerprint string }
-
-// tally returns the counter of a caller and version, recording the first hand-out.
-func (a *Audit) tally(c Caller, identity, fingerprint string) (*tally, error) {
-	k := tallyKey{c.name(), identity, fingerprint}
-	known, ok := a.tallies.Load(k)
-	if !ok {
-		known, ok = a.tallies.LoadOrStore(k, &tally{tallyKey: k})
-	}
-	t := known.(*tally)
-	if ok {
-		t.n.Add(1)
-		return t, a.fit()
-	}
-	return t, a.put(record{Event: "hand_out", Identity: identity, Caller: k.caller, PID: c.PID, Fingerprint: fingerprint})
+	_, _ = a.tally(k, c.PID)
 }
 
 // handOut records that a caller was given a version. Its error is that of an audit which is required and does not keep up.
@@ -173,16 +190,16 @@ func (a *Audit) handOut(c Caller, identity, fingerprint string) error {
 	if a == nil {
 		return nil
 	}
-	_, err := a.tally(c, identity, fingerprint)
+	_, err := a.tally(handOutKey(c, identity, fingerprint), c.PID)
 	return err
 }
 
 // write is the one goroutine that touches the file.
-func (a *Audit) write(w io.WriteCloser) {
-	p := &pen{audit: a, file: w, buf: bufio.NewWriterSize(w, 64<<10)}
-	p.enc = json.NewEncoder(p.buf)
+func (a *Audit) write(p *pen, file io.Closer) {
 	counts := time.NewTicker(auditCounts)
 	defer counts.Stop()
+	retry := time.NewTimer(auditRetry)
+	defer retry.Stop()
 	for {
 		select {
 		case r := <-a.lines:
@@ -190,75 +207,30 @@ func (a *Audit) write(w io.WriteCloser) {
 			if len(a.lines) == 0 {
 				p.flush()
 			}
+		case <-a.overflow:
+			p.flush()
 		case <-counts.C:
 			a.count(p)
 			p.flush()
+		case <-retry.C:
+			if a.failing.Load() {
+				a.count(p) // so that there is something to write
+				p.flush()
+			}
 		case <-a.stop:
 			for len(a.lines) > 0 {
 				p.line(<-a.lines)
 			}
 			a.count(p)
-			p.flush()
-			a.done <- w.Close()
+			a.err = p.flush()
+			if err := file.Close(); a.err == nil {
+				a.err = err
+			}
+			close(a.done)
 			return
 		}
-	}
-}
-
-// pen writes lines, and knows of those it lost.
-type pen struct {
-	audit   *Audit
-	file    io.Writer
-	buf     *bufio.Writer
-	enc     *json.Encoder
-	pending int64 // lines since the last flush
-	said    int64 // lost lines already told of
-	failing bool
-}
-
-func (p *pen) line(r record) {
-	p.pending++
-	_ = p.enc.Encode(r) // bufio keeps the error for flush
-}
-
-func (p *pen) flush() {
-	a := p.audit
-	lost := a.lost.Load()
-	if lost > p.said {
-		p.line(record{Time: freshet.Now().Wall(), Event: "lost", Count: lost - p.said})
-	}
-	err := p.buf.Flush()
-	if err == nil {
-		p.said = lost
-	} else {
-		a.lost.Add(p.pending)
-		p.buf.Reset(p.file)       // bufio keeps its error, but a disk may get room again
-		_ = p.buf.WriteByte('\n') // what was written of the last line ends here
-	}
-	p.pending = 0
-	a.unfit.Store(err != nil)
-	if failing := err != nil; failing != p.failing {
-		p.failing = failing
-		if failing {
-			a.log.Error("audit log cannot be written", "error", err, "required", a.required)
-		} else {
-			a.log.Info("audit log is written again", "lost", lost)
+		if a.failing.Load() {
+			retry.Reset(auditRetry)
 		}
 	}
-}
-
-// count writes the tallies that have grown, and forgets those that have long not.
-func (a *Audit) count(p *pen) {
-	now := freshet.Now().Wall()
-	a.tallies.Range(func(_, v any) bool {
-		t := v.(*tally)
-		if n := t.n.Swap(0); n > 0 {
-			t.idle = 0
-			p.line(record{Time: now, Event: "hand_outs", Identity: t.identity, Caller: t.caller, Fingerprint: t.fingerprint, Count: n})
-		} else if t.idle++; t.idle > auditForget {
-			t.gone.Store(true)
-			a.tallies.Delete(t.tallyKey)
-		}
-		return true
-	})
 }

@@ -43,7 +43,9 @@ type Broker struct {
 	entries map[string]*entry // identity name → entry
 	names   []string          // sorted
 	refused refusals
-	doors   sync.Map // *Door → nil
+
+	mu    sync.Mutex
+	doors map[*Door]struct{} // those open
 }
 
 // entry is an identity with its policy and what was last seen of its source.
@@ -60,7 +62,10 @@ type entry struct {
 
 // New builds a broker. Its errors are of kind [freshet.Invalid]; nothing is retrieved yet.
 func New(cfg Config) (*Broker, error) {
-	b := &Broker{owner: cfg.Owner, audit: cfg.Audit, log: cfg.Log, entries: make(map[string]*entry, len(cfg.Identities))}
+	b := &Broker{
+		owner: cfg.Owner, audit: cfg.Audit, log: cfg.Log, entries: make(map[string]*entry, len(cfg.Identities)),
+		doors: make(map[*Door]struct{}),
+	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -74,7 +79,11 @@ func New(cfg Config) (*Broker, error) {
 	b.cache = freshet.NewCache(cfg.Cache)
 	byName := make(map[string]*Identity, len(cfg.Identities))
 	for i := range cfg.Identities {
-		byName[cfg.Identities[i].Name] = &cfg.Identities[i]
+		id := &cfg.Identities[i]
+		if byName[id.Name] != nil {
+			return nil, freshet.Errorf(freshet.Invalid, "identity %s: there are two of that name", id.Name)
+		}
+		byName[id.Name] = id
 	}
 	for i := range cfg.Identities {
 		if _, err := b.add(byName, &cfg.Identities[i], nil); err != nil {
@@ -115,13 +124,13 @@ func (b *Broker) add(byName map[string]*Identity, id *Identity, path []string) (
 	return lib, nil
 }
 
-// Close ends every retrieval and flushes the record, up to ctx.
+// Close ends every retrieval and writes what is left of the record, up to ctx.
 func (b *Broker) Close(ctx context.Context) error {
 	err := b.cache.Close(ctx)
 	if err != nil {
 		b.log.Warn("retrievals outlived the shutdown", "error", err)
 	}
-	return errors.Join(err, b.audit.Close())
+	return errors.Join(err, b.audit.close(ctx))
 }
 
 // Names lists the identities that a caller may use, sorted.
@@ -135,8 +144,11 @@ func (b *Broker) Names(c Caller) []string {
 	return names
 }
 
-// lookup finds an identity that the caller may use. To somebody who may not, an identity that exists and one that does not
-// look alike unless they may use some other.
+// oversees reports whether the caller is the broker's own user, or root: they see, and may reject, what is anybody's.
+func (b *Broker) oversees(c Caller) bool { return c.Peer && (c.UID == b.owner || c.UID == 0) }
+
+// lookup finds an identity that the caller may use. To somebody who may use none, an identity that exists and one that does
+// not look alike.
 func (b *Broker) lookup(c Caller, name string) (*entry, error) {
 	e := b.entries[name]
 	if e == nil {
@@ -144,20 +156,26 @@ func (b *Broker) lookup(c Caller, name string) (*entry, error) {
 	}
 	if !b.may(c, e) {
 		b.audit.deny(c, name, "policy")
-		return nil, freshet.Errorf(freshet.Denied, "identity %s: policy does not let %s use it", name, c.who()).
-			WithHint("its allow: in the configuration says who may")
+		return nil, forbidden(c, name)
 	}
 	return e, nil
 }
 
+func forbidden(c Caller, name string) error {
+	return freshet.Errorf(freshet.Denied, "identity %s: policy does not let %s use it", name, c.who()).
+		WithHint("its allow: in the configuration says who may")
+}
+
 func (b *Broker) unknown(c Caller, name string) error {
 	e := &freshet.Error{Kind: freshet.Invalid, Why: fmt.Sprintf("unknown identity %q", name), Cause: ErrUnknown}
-	switch may := b.Names(c); len(may) {
-	case 0:
-		return e.WithHint("no identity is configured for you")
-	default:
+	switch may := b.Names(c); {
+	case len(may) > 0:
 		return e.WithHint("there are: %s", strings.Join(may, ", "))
+	case b.oversees(c):
+		return e.WithHint("no identity is configured for you")
 	}
+	b.audit.deny(c, "", "policy")
+	return forbidden(c, name)
 }
 
 // retrieved records a retrieval that has ended.
@@ -169,7 +187,7 @@ func (b *Broker) retrieved(e freshet.Event) {
 		return // another process retrieved, and records it
 	}
 	b.audit.retrieval(e)
-	if e.Input != "" && e.Err == nil {
+	if e.Input != "" && e.Asked { // what the source was given may have gone to its issuer, whatever came back
 		b.audit.handOut(Caller{Door: "chain", ID: e.Identity}, e.Input, e.InputFingerprint)
 	}
 	attrs := []any{"identity", e.Identity, "source", e.Kind, "key", e.KeyHash(), "reason", e.Reason, "seconds", e.Took.Seconds()}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,14 +15,22 @@ func (b *Broker) Credential(ctx context.Context, c Caller, name string, req fres
 	if err != nil {
 		return freshet.Answer{}, err
 	}
-	if err := e.policy.allows(name, &e.defaults, &req); err != nil {
+	if field, err := e.policy.allows(name, &e.defaults, &req); err != nil {
+		b.audit.deny(c, name, field)
+		return freshet.Answer{}, err
+	}
+	if err := b.audit.fit(); err != nil {
 		return freshet.Answer{}, err
 	}
 	if len(c.Ancestry) > 0 {
 		ctx = freshet.WithAncestry(ctx, c.Ancestry...)
 	}
 	if req.Rejected != "" {
+		if !isFingerprint(req.Rejected) {
+			return freshet.Answer{}, noFingerprint(name)
+		}
 		b.refused.add(c, req.Rejected)
+		b.audit.rejection(c, name, req.Rejected, e.serves(req.Rejected))
 	}
 	a, err := e.Get(ctx, req)
 	if err == nil && a.Rejected && req.Rejected == "" && b.refused.has(c, a.Credential.Fingerprint()) {
@@ -32,8 +41,18 @@ func (b *Broker) Credential(ctx context.Context, c Caller, name string, req fres
 	if err != nil {
 		return freshet.Answer{}, err
 	}
+	if err := b.audit.handOut(c, name, a.Credential.Fingerprint()); err != nil {
+		return freshet.Answer{}, err
+	}
 	e.handedOut.Add(1)
-	return a, b.audit.handOut(c, name, a.Credential.Fingerprint())
+	return a, nil
+}
+
+// serves reports whether the identity serves a version now. It takes O(keys of the identity).
+func (e *entry) serves(fingerprint string) bool {
+	return slices.ContainsFunc(e.Entries(), func(k freshet.Entry) bool {
+		return k.Credential != nil && k.Credential.Fingerprint() == fingerprint
+	})
 }
 
 // release finds an identity whose credential may leave through the caller's door.
@@ -53,18 +72,25 @@ func (b *Broker) release(c Caller, name string) (*entry, error) {
 // Reject says that a service refused a version: see [freshet.Identity.Reject]. A version that is not served now, because a
 // newer one has replaced it, is no error: what the caller wanted has happened.
 func (b *Broker) Reject(c Caller, name, fingerprint string) error {
-	e, err := b.lookup(c, name)
-	if err != nil {
-		return err
+	e := b.entries[name]
+	if e == nil || !b.oversees(c) {
+		var err error
+		if e, err = b.lookup(c, name); err != nil {
+			return err
+		}
 	}
 	if !isFingerprint(fingerprint) {
-		return freshet.Errorf(freshet.Invalid, "identity %s: a fingerprint is 32 hex digits", name).
-			WithHint("freshet token %s --format json shows it", name)
+		return noFingerprint(name)
 	}
 	b.refused.add(c, fingerprint)
 	served := e.Reject(fingerprint)
 	b.audit.rejection(c, name, fingerprint, served)
 	return nil
+}
+
+func noFingerprint(name string) error {
+	return freshet.Errorf(freshet.Invalid, "identity %s: a fingerprint is 32 hex digits", name).
+		WithHint("freshet token %s --format json shows it", name)
 }
 
 func isFingerprint(s string) bool {

@@ -39,15 +39,26 @@ func (b *Broker) OpenDoor(c Caller, names []string) (*Door, error) {
 		}
 		d.seats[name] = &seat{entry: e, handle: h}
 	}
-	b.doors.Store(d, nil)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.doors[d] = struct{}{}
 	return d, nil
 }
 
 // Close ends the door's part in the figures. Nothing may be asked of it afterwards.
 func (d *Door) Close() {
-	d.broker.doors.Delete(d)
+	b := d.broker
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, open := b.doors[d]; !open {
+		return
+	}
+	delete(b.doors, d)
 	for _, s := range d.seats {
 		s.entry.handedOut.Add(s.n.Load())
+		if t := s.tally.Load(); t != nil {
+			t.retired.Store(true)
+		}
 	}
 }
 
@@ -70,12 +81,19 @@ func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (fresh
 	if !plain(&req) {
 		return d.broker.Credential(ctx, d.caller, name, req)
 	}
+	audit := d.broker.audit
+	if err := audit.fit(); err != nil {
+		return freshet.Answer{}, err
+	}
 	a, err := s.handle.Get(ctx)
 	if err != nil {
 		return freshet.Answer{}, err
 	}
+	if err := s.count(audit, d.caller, name, a.Credential.Fingerprint()); err != nil {
+		return freshet.Answer{}, err
+	}
 	s.n.Add(1)
-	return a, s.count(d.broker.audit, d.caller, name, a.Credential.Fingerprint())
+	return a, nil
 }
 
 // plain reports whether a request asks for nothing but the identity's defaults.
@@ -89,11 +107,10 @@ func (s *seat) count(a *Audit, c Caller, name, fingerprint string) error {
 	if a == nil {
 		return nil
 	}
-	if t := s.tally.Load(); t != nil && t.fingerprint == fingerprint && !t.gone.Load() {
-		t.n.Add(1)
+	if t := s.tally.Load(); t != nil && t.fingerprint == fingerprint && t.add() {
 		return a.fit()
 	}
-	t, err := a.tally(c, name, fingerprint)
+	t, err := a.tally(handOutKey(c, name, fingerprint), c.PID)
 	s.tally.Store(t)
 	return err
 }

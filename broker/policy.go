@@ -74,32 +74,36 @@ func (p *Policy) pins(d freshet.Request) freshet.Fields {
 	if d.Tenant != "" && len(p.Tenants) == 0 {
 		f |= freshet.FieldTenant
 	}
+	if len(d.Scopes) > 0 && len(p.Scopes) == 0 {
+		f |= freshet.FieldScopes
+	}
 	if d.Audience != "" && len(p.Audiences) == 0 {
 		f |= freshet.FieldAudience
 	}
 	return f
 }
 
-// allows refuses what a request asks beyond the identity's lists. A field without a list is for the source and the issuer to
-// judge.
-func (p *Policy) allows(name string, d, req *freshet.Request) error {
-	outside := func(field, value, standard string, list []string) error {
-		if value == "" || value == standard || len(list) == 0 || slices.Contains(list, value) {
-			return nil
-		}
-		return freshet.Errorf(freshet.Denied, "identity %s: %s %q is not among those it may be asked for", name, field, value).
+// allows refuses what a request asks beyond the identity's lists, and names the field. A field without a list is for the source
+// and the issuer to judge.
+func (p *Policy) allows(name string, d, req *freshet.Request) (field string, err error) {
+	outside := func(field, value string) (string, error) {
+		return field, freshet.Errorf(freshet.Denied, "identity %s: %s %q is not among those it may be asked for", name, field, value).
 			WithHint("its %ss: in the configuration lists them", field)
 	}
-	if err := outside("tenant", req.Tenant, d.Tenant, p.Tenants); err != nil {
-		return err
+	listed := func(value, standard string, list []string) bool {
+		return value == "" || value == standard || len(list) == 0 || slices.Contains(list, value)
 	}
-	if err := outside("audience", req.Audience, d.Audience, p.Audiences); err != nil {
-		return err
+	if !listed(req.Tenant, d.Tenant, p.Tenants) {
+		return outside("tenant", req.Tenant)
+	}
+	if !listed(req.Audience, d.Audience, p.Audiences) {
+		return outside("audience", req.Audience)
 	}
 	for _, scope := range req.Scopes {
-		if err := outside("scope", scope, "", p.Scopes); err != nil {
-			return err
+		// An empty scope is none of the list: an issuer that is asked for it grants its own default, which may be more.
+		if len(p.Scopes) > 0 && !slices.Contains(p.Scopes, scope) && !slices.Contains(d.Scopes, scope) {
+			return outside("scope", scope)
 		}
 	}
-	return nil
+	return "", nil
 }

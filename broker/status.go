@@ -38,11 +38,16 @@ type KeyStatus struct {
 	Failures    int        `json:"failures"`
 }
 
-// Status reads the state of the identities that the caller may use. It takes O(keys).
+// Status reads the state of the identities that the caller may use; of all, for the broker's own user and root. It takes
+// O(keys).
 func (b *Broker) Status(c Caller) Status {
 	stats := b.cache.Stats()
 	s := Status{Entries: stats.Entries, Bytes: stats.Bytes, Flights: stats.Flights, AuditLost: b.audit.Lost(), Identities: []IdentityStatus{}}
-	for _, name := range b.Names(c) {
+	names := b.names
+	if !b.oversees(c) {
+		names = b.Names(c)
+	}
+	for _, name := range names {
 		s.Identities = append(s.Identities, b.entries[name].status())
 	}
 	return s
@@ -70,7 +75,7 @@ func (e *entry) status() IdentityStatus {
 	if !e.last.failure.IsZero() {
 		at := e.last.failure
 		s.LastFailure = &at
-		if e.last.err != nil && e.last.failure.After(e.last.success) {
+		if e.last.row > 0 {
 			s.LastError = e.last.err.Error()
 		}
 	}
@@ -81,15 +86,16 @@ func (e *entry) status() IdentityStatus {
 // doors).
 func (b *Broker) HandOuts() map[string]int64 {
 	n := make(map[string]int64, len(b.entries))
+	b.mu.Lock() // a door that closes counts either for itself or for its identities: a counter must not go back
+	defer b.mu.Unlock()
 	for name, e := range b.entries {
 		n[name] = e.handedOut.Load()
 	}
-	b.doors.Range(func(d, _ any) bool {
-		for name, s := range d.(*Door).seats {
+	for d := range b.doors {
+		for name, s := range d.seats {
 			n[name] += s.n.Load()
 		}
-		return true
-	})
+	}
 	return n
 }
 

@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/socket"
@@ -45,33 +47,71 @@ func New(cfg Config) *Client {
 	return &Client{header: h, http: &http.Client{Transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return socket.Dial(ctx, cfg.Socket) },
 		DisableCompression: true,
-	}}}
+		IdleConnTimeout:    time.Minute, // the daemon closes its end after two: whoever keeps it longer finds a dead one
+	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
+
+// Close closes the connections that are kept for the next request.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // maxReply bounds what is read of a reply.
 const maxReply = 4 << 20
 
 // Credential asks for a credential.
 func (c *Client) Credential(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error) {
-	sent := freshet.Now()
-	var doc wire.Credential
-	if err := c.call(ctx, "POST", "/v1/identities/"+url.PathEscape(identity)+"/credential", wire.RequestOf(req), &doc); err != nil {
+	if req.Subject != "" || req.CAE {
+		return freshet.Answer{}, freshet.Errorf(freshet.Invalid, "a daemon cannot be asked for a subject or CAE")
+	}
+	path, err := pathOf(identity, "credential")
+	if err != nil {
 		return freshet.Answer{}, err
 	}
-	return doc.Answer(sent)
+	sent := freshet.Now()
+	var doc wire.Credential
+	if err := c.call(ctx, "POST", path, wire.RequestOf(req), &doc); err != nil {
+		return freshet.Answer{}, err
+	}
+	a, err := doc.Answer(sent)
+	if err != nil {
+		return freshet.Answer{}, err
+	}
+	return a, nil
 }
 
-// Source is an identity as a freshet.Source.
-func (c *Client) Source(identity string) freshet.Source {
-	return freshet.SourceFunc(func(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {
-		a, err := c.Credential(ctx, identity, req)
-		return a.Credential, err
-	})
+// pathOf is the path of an identity's route. A name that a path would swallow is nobody's.
+func pathOf(identity, route string) (string, error) {
+	if identity == "" || identity == "." || identity == ".." {
+		return "", freshet.Errorf(freshet.Invalid, "unknown identity %q", identity)
+	}
+	return "/v1/identities/" + url.PathEscape(identity) + "/" + route, nil
+}
+
+// Source is an identity as a freshet.Source. It varies by what the daemon can be asked; the daemon refuses what the identity's
+// own source cannot vary by.
+func (c *Client) Source(identity string) freshet.Source { return source{c, identity} }
+
+type source struct {
+	client   *Client
+	identity string
+}
+
+func (s source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {
+	a, err := s.client.Credential(ctx, s.identity, req)
+	return a.Credential, err
+}
+
+// Varies implements freshet.Varier.
+func (s source) Varies() freshet.Fields {
+	return freshet.FieldTenant | freshet.FieldScopes | freshet.FieldAudience | freshet.FieldClaims
 }
 
 // Reject says that a service refused the version with this fingerprint.
 func (c *Client) Reject(ctx context.Context, identity, fingerprint string) error {
-	return c.call(ctx, "POST", "/v1/identities/"+url.PathEscape(identity)+"/reject", map[string]string{"fingerprint": fingerprint}, nil)
+	path, err := pathOf(identity, "reject")
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, "POST", path, map[string]string{"fingerprint": fingerprint}, nil)
 }
 
 // Session is a door that the daemon keeps open until Close, or until this process ends.
@@ -134,6 +174,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		req.Header[k] = v
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// Every request may be sent again, and this says so to net/http without going on the wire: a kept connection may be one to
+	// a daemon that has restarted since.
+	req.Header["Idempotency-Key"] = nil
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, unreadable(ctx, err)
@@ -149,9 +192,12 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	return nil, p.Err()
 }
 
-// unreadable is the error of a request that got no answer: the dialer's own, the caller's context, or the daemon's death.
+// unreadable is the error of a request that got no answer: the caller's context, the dialer's own, or the daemon's death.
 func unreadable(ctx context.Context, err error) error {
-	if e := freshet.AsError(err); e.Why != "retrieval failed" || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return freshet.AsError(ctx.Err())
+	}
+	if e, ok := errors.AsType[*freshet.Error](err); ok {
 		return e
 	}
 	e := freshet.Errorf(freshet.Unavailable, "the daemon ended before it answered").WithHint("see its log, and start it again: freshet serve")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,14 +32,15 @@ type Daemon struct {
 	socket    *socket.Listener
 	path      string // of the socket
 	endpoints []*endpoint
-	metrics   net.Listener
-	scrape    http.Handler
+	metrics   *metricsServer // nil: none
+	strict    bool           // the audit is required
+	ending    chan struct{}
 }
 
 // Start takes every socket, port and file that a configuration names, or none: on an error nothing is left open. Nothing is
 // retrieved until somebody asks.
 func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logger) (d *Daemon, err error) {
-	d = &Daemon{log: log, path: SocketPath(cfg)}
+	d = &Daemon{log: log, path: SocketPath(cfg), strict: cfg.Audit.Required, ending: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			d.abandon()
@@ -64,19 +66,15 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 		return d, err
 	}
 	m.Read(d.broker)
-	d.scrape = m.Handler()
-	if cfg.Metrics.Listen != "" {
-		if d.metrics, err = net.Listen("tcp", cfg.Metrics.Listen); err != nil {
-			return d, freshet.Errorf(freshet.Invalid, "metrics: cannot listen at %s: %w", cfg.Metrics.Listen, reason(err)).
-				WithHint("stop what listens there, or set another metrics.listen")
-		}
+	if d.metrics, err = listenMetrics(cfg.Metrics, m.Handler()); err != nil {
+		return d, err
 	}
 	if err := d.listen(ctx, cfg, child.NewRunner(0)); err != nil {
 		return d, err
 	}
 	sessions := &Sessions{Broker: d.broker, Socket: d.path}
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, OpenSession: sessions.Open, Metrics: m.Handler(), ConfigPath: cfg.Path, ConfigHash: cfg.Digest,
+		Broker: d.broker, OpenSession: sessions.Open, Ending: d.ending, Metrics: m.Handler(), ConfigPath: cfg.Path, ConfigHash: cfg.Digest,
 		Version: version, Log: log,
 	})
 	SweepRuns()
@@ -92,16 +90,13 @@ func SocketPath(cfg *config.File) string {
 }
 
 func listenSocket(cfg *config.File, path string) (*socket.Listener, error) {
-	mode, gid := os.FileMode(cfg.Socket.Mode), -1
+	mode := os.FileMode(cfg.Socket.Mode)
 	if mode == 0 {
 		mode = 0o600
 	}
-	if cfg.Socket.Group != "" {
-		id, err := groupID(cfg.Socket.Group)
-		if err != nil {
-			return nil, freshet.Errorf(freshet.Invalid, "socket.group: %w", err)
-		}
-		gid = id
+	gid, err := socketGroup(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if path == socket.Default() {
 		dir := os.FileMode(0o700)
@@ -115,13 +110,25 @@ func listenSocket(cfg *config.File, path string) (*socket.Listener, error) {
 	return socket.Listen(path, mode, gid)
 }
 
+// socketGroup is the group that the socket is to have; -1 leaves it.
+func socketGroup(cfg *config.File) (int, error) {
+	if cfg.Socket.Group == "" {
+		return -1, nil
+	}
+	gid, err := groupID(cfg.Socket.Group)
+	if err != nil {
+		return -1, freshet.Errorf(freshet.Invalid, "socket.group: %w", err).WithHint("name a group of this machine, or its number")
+	}
+	return gid, nil
+}
+
 // abandon closes what a failed start had opened.
 func (d *Daemon) abandon() {
 	for _, e := range d.endpoints {
 		e.listener.Close()
 	}
 	if d.metrics != nil {
-		d.metrics.Close()
+		d.metrics.listener.Close()
 	}
 	if d.broker != nil {
 		_ = d.broker.Close(context.Background())
@@ -138,7 +145,7 @@ func (d *Daemon) String() string {
 		s = append(s, fmt.Sprintf("%s at %s", strings.Join(e.kinds, ", "), e.listener.Addr()))
 	}
 	if d.metrics != nil {
-		s = append(s, "metrics at "+d.metrics.Addr().String())
+		s = append(s, "metrics at "+d.metrics.listener.Addr().String())
 	}
 	return strings.Join(s, "; ")
 }
@@ -158,17 +165,11 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		all = append(all, serving{guard.Server(e.mux, writeTimeout), e.listener})
 	}
 	if d.metrics != nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", d.scrape)
-		all = append(all, serving{guard.Server(mux, writeTimeout), d.metrics})
+		all = append(all, serving{guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener})
 	}
-	// Sessions stay open as long as their clients do: they end with this context, before the servers wait for requests.
-	open, end := context.WithCancel(context.Background())
-	defer end()
 	failed := make(chan error, len(all))
 	for _, s := range all {
 		s.server.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
-		s.server.BaseContext = func(net.Listener) context.Context { return open }
 		go func() { failed <- s.server.Serve(s.listener) }()
 	}
 	var err error
@@ -177,14 +178,18 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	case err = <-failed:
 		d.log.Error("a server stopped", "error", err)
 	}
-	end()
+	close(d.ending) // sessions stay open as long as their clients do; every other request has an end of its own
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	for _, s := range all {
-		if s.server.Shutdown(bounded) != nil {
-			s.server.Close()
-		}
+	var drained sync.WaitGroup
+	for _, s := range all { // at once: while one waits for its requests, no other may take new ones
+		drained.Go(func() {
+			if s.server.Shutdown(bounded) != nil {
+				s.server.Close()
+			}
+		})
 	}
+	drained.Wait()
 	for _, e := range d.endpoints {
 		for _, door := range e.doors {
 			door.Close()
@@ -192,10 +197,18 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	}
 	bounded, cancel = context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
+	if err != nil {
+		err = freshet.Errorf(freshet.Unavailable, "a server stopped: %w", err)
 	}
-	return errors.Join(err, d.broker.Close(bounded), d.socket.Close())
+	// What a shutdown that was asked for leaves undone is in the log. Lines that an audit must not lose make it a failure.
+	if closed := d.broker.Close(bounded); closed != nil {
+		d.log.Warn("not everything was finished", "error", closed)
+		if d.strict {
+			err = errors.Join(err, freshet.Errorf(freshet.Unavailable, "the audit log cannot be written, and audit.required is set").
+				WithHint("free its disk; see the daemon's log"))
+		}
+	}
+	return errors.Join(err, d.socket.Close())
 }
 
 // reason is an error without the operation and address that the message has already.

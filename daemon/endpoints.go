@@ -2,16 +2,21 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 
 	"freshet.dev/broker"
 	"freshet.dev/builtin"
 	"freshet.dev/config"
+	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
 	"freshet.dev/internal/field"
 	"freshet.dev/internal/guard"
+	"freshet.dev/internal/secret"
 )
 
 // endpoint is a listening server with the dialects that share its address.
@@ -23,43 +28,83 @@ type endpoint struct {
 }
 
 // listen opens the configured endpoints: every port is taken before any request is answered.
-func (d *Daemon) listen(ctx context.Context, cfg *config.File, run *child.Runner) (err error) {
-	byAddress := make(map[string]*endpoint)
+func (d *Daemon) listen(ctx context.Context, cfg *config.File, run *child.Runner) error {
+	byAddress := make(map[netip.AddrPort]*endpoint) // entries that spell one address differently share a server too
 	for i := range cfg.Endpoints {
 		c := &cfg.Endpoints[i]
-		row := builtin.EndpointNamed(c.Kind)
-		names := c.Names()
-		if !row.Many && len(names) != 1 {
-			return c.Explain(&field.Error{Field: "identities", Why: "this dialect serves one identity",
-				Help: "write identity: NAME, and another entry with another listen for each of the others"})
-		}
-		secret, err := c.Secret.Read(ctx, run)
-		if err != nil {
-			return c.Explain(err)
-		}
-		if len(secret) < guard.MinSecret {
-			return c.Explain(&field.Error{Field: "secret", Why: fmt.Sprintf("shorter than %d bytes", guard.MinSecret), Help: "make one with: openssl rand -hex 32"})
-		}
-		door, err := d.broker.OpenDoor(broker.Caller{Door: "endpoint", ID: c.Kind + "@" + c.Listen}, names)
+		door, err := openDoor(d.broker, c)
 		if err != nil {
 			return err
 		}
-		e := byAddress[c.Listen]
+		secret, err := endpointSecret(ctx, c, run)
+		if err != nil {
+			return err
+		}
+		address, err := field.Listen("listen", c.Listen)
+		if err != nil {
+			return c.Explain(err)
+		}
+		e := byAddress[address]
 		if e == nil {
-			l, err := net.Listen("tcp", c.Listen)
+			l, err := net.Listen("tcp", address.String())
 			if err != nil {
 				return inUse(c, err)
 			}
 			e = &endpoint{listener: l, mux: http.NewServeMux()}
-			byAddress[c.Listen] = e
+			byAddress[address] = e
 			d.endpoints = append(d.endpoints, e)
 		}
-		host, _, _ := net.SplitHostPort(c.Listen)
-		e.mux.Handle(row.Path, guard.Handler([]string{host}, row.Deny, row.New(c.Settings, door, guard.NewSecret(secret))))
+		row := builtin.EndpointNamed(c.Kind)
+		e.mux.Handle(row.Path, guard.Handler([]string{address.Addr().String()}, row.Deny, row.New(c.Settings, door, secret)))
 		e.kinds = append(e.kinds, c.Kind)
 		e.doors = append(e.doors, door)
 	}
 	return nil
+}
+
+// openDoor opens an endpoint's way to the identities it serves. Its errors are the configuration's.
+func openDoor(b *broker.Broker, c *config.Endpoint) (*broker.Door, error) {
+	names := c.Names()
+	if !builtin.EndpointNamed(c.Kind).Many && len(names) != 1 {
+		return nil, c.Explain(&field.Error{Field: "identities", Why: "this dialect serves one identity",
+			Help: "write identity: NAME, and another entry with another listen for each of the others"})
+	}
+	door, err := b.OpenDoor(broker.Caller{Door: "endpoint", ID: c.Kind + "@" + c.Listen}, names)
+	if err != nil {
+		key := "identities"
+		if c.Identity != "" {
+			key = "identity"
+		}
+		e := freshet.AsError(err)
+		return nil, c.Explain(&field.Error{Field: key, Why: e.Error(), Help: e.Hint})
+	}
+	return door, nil
+}
+
+// endpointSecret reads what an endpoint's callers must send. Its errors are the configuration's.
+func endpointSecret(ctx context.Context, c *config.Endpoint, run *child.Runner) (guard.Secret, error) {
+	secret, err := readSecret(ctx, c.Secret, run)
+	if err != nil {
+		return guard.Secret{}, c.Explain(err)
+	}
+	return guard.NewSecret(secret), nil
+}
+
+// readSecret reads the secret of a server of ours, named by its key secret.
+func readSecret(ctx context.Context, ref secret.Ref, run *child.Runner) (string, error) {
+	value, err := ref.Read(ctx, run)
+	if e := (*field.Error)(nil); errors.As(err, &e) {
+		inner := *e
+		inner.Field = strings.TrimSuffix("secret."+e.Field, ".")
+		return "", &inner
+	}
+	if err != nil {
+		return "", &field.Error{Field: "secret", Why: err.Error()}
+	}
+	if len(value) < guard.MinSecret {
+		return "", &field.Error{Field: "secret", Why: fmt.Sprintf("shorter than %d bytes", guard.MinSecret), Help: "make one with: openssl rand -hex 32"}
+	}
+	return value, nil
 }
 
 func inUse(c *config.Endpoint, err error) error {

@@ -20,11 +20,8 @@ func runsDir() string { return filepath.Join(socket.Dir(), "runs") }
 
 // NewRun makes a folder of this process's own.
 func NewRun() (*Run, error) {
-	refuse := func(err error) error {
-		return freshet.Errorf(freshet.Invalid, "run-time folder: %w", err).WithHint("set XDG_RUNTIME_DIR to a folder of your own")
-	}
-	if err := ownRuntime("runs"); err != nil {
-		return nil, refuse(err)
+	if _, err := RuntimeFolder("runs"); err != nil {
+		return nil, err
 	}
 	all, err := lockDir(runsDir(), syscall.LOCK_EX)
 	if err != nil {
@@ -52,6 +49,13 @@ func (r *Run) Close() {
 
 // SweepRuns removes the folders of commands that were killed.
 func SweepRuns() {
+	// A folder that somebody else has put there may lead anywhere: nothing is removed through it.
+	if _, err := os.Lstat(runsDir()); err != nil {
+		return
+	}
+	if _, err := RuntimeFolder("runs"); err != nil {
+		return
+	}
 	all, err := lockDir(runsDir(), syscall.LOCK_EX)
 	if err != nil {
 		return // there are none
@@ -88,10 +92,19 @@ func lockDir(dir string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// ownRuntime makes a folder in the run-time folder that is this user's alone.
-func ownRuntime(name string) error {
-	if err := socket.OwnDir(socket.Dir(), 0o700); err != nil {
-		return err
+// RuntimeFolder makes a folder in the run-time folder, or finds it there. Both are this user's alone: in a shared temp folder
+// anybody may have made them first.
+func RuntimeFolder(name string) (string, error) {
+	dir := filepath.Join(socket.Dir(), name)
+	for _, d := range []string{socket.Dir(), dir} {
+		if err := socket.OwnDir(d, 0o700); err != nil {
+			return "", refuse(err)
+		}
 	}
-	return socket.OwnDir(filepath.Join(socket.Dir(), name), 0o700)
+	return dir, nil
+}
+
+// refuse says that the run-time folder is of no use.
+func refuse(err error) error {
+	return freshet.Errorf(freshet.Invalid, "run-time folder: %w", err).WithHint("set XDG_RUNTIME_DIR to a folder of your own")
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -43,10 +44,11 @@ type Config struct {
 	Broker *broker.Broker
 	// OpenSession opens a door for a caller, who is the same as of the request.
 	OpenSession func(ctx context.Context, c broker.Caller, identities []string) (*Session, error)
-	Ready       func() bool  // nil: always
-	Metrics     http.Handler // nil: none
-	ConfigPath  string       // of the running configuration, for status and errors
-	ConfigHash  string       // hex SHA-256 of it
+	Ending      <-chan struct{} // closed when sessions are to end, before the server waits for its requests; nil: never
+	Ready       func() bool     // nil: always
+	Metrics     http.Handler    // nil: none
+	ConfigPath  string          // of the running configuration, for status and errors
+	ConfigHash  string          // hex SHA-256 of it
 	Version     string
 	Log         *slog.Logger
 }
@@ -60,16 +62,31 @@ type API struct {
 // New makes the handler.
 func New(cfg Config) *API {
 	a := &API{Config: cfg, mux: http.NewServeMux()}
-	a.mux.HandleFunc("POST /v1/identities/{name}/credential", a.credential)
-	a.mux.HandleFunc("POST /v1/identities/{name}/reject", a.reject)
-	a.mux.HandleFunc("POST /v1/sessions", a.session)
-	a.mux.HandleFunc("GET /v1/status", a.status)
-	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	a.mux.HandleFunc("GET /readyz", a.ready)
-	if cfg.Metrics != nil {
-		a.mux.Handle("GET /metrics", cfg.Metrics)
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
 	}
+	a.route("POST", "/v1/identities/{name}/credential", a.credential)
+	a.route("POST", "/v1/identities/{name}/reject", a.reject)
+	a.route("POST", "/v1/sessions", a.session)
+	a.route("GET", "/v1/status", a.status)
+	a.route("GET", "/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
+	a.route("GET", "/readyz", a.ready)
+	if cfg.Metrics != nil {
+		a.route("GET", "/metrics", cfg.Metrics.ServeHTTP)
+	}
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "there is nothing at this path")
+	})
 	return a
+}
+
+// route registers a path with its one method.
+func (a *API) route(method, path string, h http.HandlerFunc) {
+	a.mux.HandleFunc(method+" "+path, h)
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", method)
+		refuse(w, http.StatusMethodNotAllowed, "only "+method+" is answered here")
+	})
 }
 
 // Server serves the API on Unix sockets. Replies may be long: a session's lasts as long as its child.
@@ -94,7 +111,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, freshet.Errorf(freshet.Denied, "the kernel does not say who you are"))
 		return
 	}
-	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+	if guard.FromPage(r.Header) {
 		fail(w, freshet.Errorf(freshet.Denied, "requests from web pages are refused"))
 		return
 	}
@@ -169,7 +186,10 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return
 	}
-	<-r.Context().Done()
+	select {
+	case <-r.Context().Done():
+	case <-a.Ending:
+	}
 }
 
 func (a *API) status(w http.ResponseWriter, r *http.Request) {
@@ -198,14 +218,24 @@ func fail(w http.ResponseWriter, err error) {
 	p.Write(w)
 }
 
+// refuse answers a request that is none of the API's.
+func refuse(w http.ResponseWriter, status int, why string) {
+	p := wire.ProblemOf(freshet.Errorf(freshet.Invalid, "%s", why))
+	p.Status = status
+	p.Write(w)
+}
+
+// decode reads the one JSON object that a body is to hold.
 func decode(r *http.Request, into any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil || d.More() {
-		return freshet.Errorf(freshet.Invalid, "the body is not the JSON object that %s takes", r.URL.Path).
-			WithHint("an empty request is {}")
+	if d.Decode(into) == nil {
+		if _, after := d.Token(); after == io.EOF {
+			return nil
+		}
 	}
-	return nil
+	return freshet.Errorf(freshet.Invalid, "the body is not the JSON object that %s takes", r.URL.Path).
+		WithHint("an empty request is {}")
 }
 
 func answer(w http.ResponseWriter, status int, doc any) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,7 @@ func checkCommand(g *global) *cobra.Command {
 
 It runs no command and opens no connection. --schema prints the file's JSON schema, for editors.`,
 		Example: "  freshet check\n  freshet check --config ./freshet.yaml\n  freshet check --schema > freshet.schema.json",
-		Args:    args(cobra.NoArgs),
+		Args:    want(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if schema {
 				_, err := c.OutOrStdout().Write(config.Schema(daemon.Kinds()))
@@ -32,17 +31,14 @@ It runs no command and opens no connection. --schema prints the file's JSON sche
 			if err := cfg.CheckSecrets(); err != nil {
 				return err
 			}
-			b, err := daemon.Broker(cfg, daemon.Options{})
-			if err != nil {
-				return err
-			}
-			if err := b.Close(context.WithoutCancel(c.Context())); err != nil {
+			if err := daemon.Check(c.Context(), cfg); err != nil {
 				return err
 			}
 			for _, w := range daemon.Warnings(cfg) {
-				fmt.Fprintf(c.ErrOrStderr(), "warning: %s\n", w)
+				fmt.Fprintf(c.ErrOrStderr(), "freshet: warning: %s\n", line(w))
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %d identities, %d endpoints\n", cfg.Path, len(cfg.Identities), len(cfg.Endpoints))
+			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %s, %s\n", cfg.Path,
+				count(len(cfg.Identities), "identity", "identities"), count(len(cfg.Endpoints), "endpoint", "endpoints"))
 			return nil
 		},
 	}
@@ -50,9 +46,17 @@ It runs no command and opens no connection. --schema prints the file's JSON sche
 	return c
 }
 
+// count is a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),
+		Use: "version", Short: "Print the version", Args: want(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(c.OutOrStdout(), "freshet", version)
 			return err

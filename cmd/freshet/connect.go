@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -101,10 +100,16 @@ func newPrivate(cfg *config.File) (*private, error) {
 	if err := cfg.CheckSecrets(); err != nil {
 		return nil, err
 	}
-	point, err := rendezvous.At(filepath.Join(socket.Dir(), "flights"))
+	dir, err := daemon.RuntimeFolder("flights")
 	if err != nil {
 		return nil, err
 	}
+	point, err := rendezvous.At(dir)
+	if err != nil {
+		return nil, err
+	}
+	// It holds credentials as the daemon does; where the system cannot protect them, that is no reason to do without any.
+	_ = daemon.Undumpable()
 	log := slog.New(slog.DiscardHandler) // a command's own error says what failed
 	var audit *broker.Audit
 	if cfg.Audit.File != "" {
@@ -132,14 +137,19 @@ func self() broker.Caller {
 // closeTime bounds the end of a private broker.
 const closeTime = 5 * time.Second
 
-// Close ends a private broker.
+// Close ends a private broker. Its error is that of an audit which is required and has lost lines.
 func (s *service) Close() error {
 	if s.private == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	return s.private.Close(ctx)
+	_ = s.private.Close(ctx) // what was asked for has been answered
+	if s.private.cfg.Audit.Required && s.private.AuditLost() > 0 {
+		return freshet.Errorf(freshet.Unavailable, "the audit log cannot be written, and audit.required is set").
+			WithHint("free the disk of %s", s.private.cfg.Audit.File)
+	}
+	return nil
 }
 
 // Credential asks whichever there is.

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -36,16 +38,12 @@ client. Always: FRESHET_SOCKET and FRESHET_IDENTITY.
 Each identity is retrieved once before the program starts. Its exit code is passed on, 128 + n if
 signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.`,
 		Example: "  freshet exec prod -- aws s3 ls\n  freshet exec internal,prod ./deploy.sh",
-		Args:    args(cobra.MinimumNArgs(2)),
 		RunE: func(c *cobra.Command, a []string) error {
-			command := a[1:]
-			if command[0] == "--" {
-				command = command[1:]
+			identities, command, err := execArguments(c, a)
+			if err != nil {
+				return err
 			}
-			if len(command) == 0 {
-				return usage(c, errors.New("no command to run"))
-			}
-			code, err := runChild(c, g, strings.Split(a[0], ","), command)
+			code, err := runChild(c, g, identities, command)
 			if err != nil {
 				report(c.ErrOrStderr(), err)
 			}
@@ -54,6 +52,24 @@ signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.
 	}
 	c.Flags().SetInterspersed(false) // what follows the identities belongs to the program
 	return c
+}
+
+// execArguments are the identities and the command.
+func execArguments(c *cobra.Command, a []string) (identities, command []string, err error) {
+	if len(a) == 0 || c.ArgsLenAtDash() == 0 {
+		return nil, nil, usage(c, errors.New("IDENTITY is missing"))
+	}
+	identities, command = strings.Split(a[0], ","), a[1:]
+	if slices.Contains(identities, "") {
+		return nil, nil, usage(c, fmt.Errorf("%q has an identity without a name", a[0]))
+	}
+	if len(command) > 0 && command[0] == "--" {
+		command = command[1:]
+	}
+	if len(command) == 0 || command[0] == "" {
+		return nil, nil, usage(c, errors.New("COMMAND is missing"))
+	}
+	return identities, command, nil
 }
 
 // Exit codes of exec, beside the child's own: as env(1) and shells have them.
@@ -94,7 +110,7 @@ func runChild(c *cobra.Command, g *global, identities, command []string) (code i
 		}()
 	}
 	cmd := &exec.Cmd{Path: path, Args: command, Env: env, Stdin: c.InOrStdin(), Stdout: c.OutOrStdout(), Stderr: c.ErrOrStderr()}
-	return runForeground(cmd)
+	return runForeground(c.Context(), cmd)
 }
 
 // lookPath finds a program as a shell does. A name that resolves to the current folder only because PATH says so is refused,
@@ -104,16 +120,20 @@ func lookPath(name string) (string, int, error) {
 	switch {
 	case err == nil:
 		return path, 0, nil
-	case errors.Is(err, fs.ErrPermission):
-		return "", exitNotExecutable, freshet.Errorf(freshet.Invalid, "%s: not executable", name)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
+		return "", exitNotExecutable, notExecutable(name)
 	case errors.Is(err, exec.ErrDot):
 		return "", exitNotFound, freshet.Errorf(freshet.Invalid, "%s: found only in the current folder", name).WithHint("write ./%s", name)
 	}
-	e := freshet.Errorf(freshet.Invalid, "%s: no such program", name)
+	e := freshet.Errorf(freshet.Invalid, "%s: no such program", name).WithHint("check its name, and that its folder is on PATH")
 	if strings.HasPrefix(name, "-") {
 		e.WithHint("freshet's own flags come before the identity")
 	}
 	return "", exitNotFound, e
+}
+
+func notExecutable(name string) error {
+	return freshet.Errorf(freshet.Invalid, "%s: not executable", name).WithHint("chmod +x it, or name its interpreter first")
 }
 
 // session is an open door, the daemon's or this process's own.
@@ -127,8 +147,16 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 	if s.private != nil {
 		return s.private.openSession(ctx, r, identities)
 	}
-	opened, err := s.client.OpenSession(context.WithoutCancel(ctx), identities)
+	// Once open, a session outlives the signals that are the child's business; until then they end it.
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	opened, err := s.client.OpenSession(lasting, identities)
+	if err == nil && !stop() {
+		opened.Close()
+		err = freshet.AsError(ctx.Err())
+	}
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	ended, closing := make(chan struct{}), make(chan struct{})
@@ -140,7 +168,7 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 			close(ended)
 		}
 	}()
-	return &session{opened.SessionOpened, func() { close(closing); opened.Close() }, ended}, nil
+	return &session{opened.SessionOpened, func() { close(closing); cancel(); opened.Close() }, ended}, nil
 }
 
 // openSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
@@ -152,13 +180,13 @@ func (p *private) openSession(ctx context.Context, r *daemon.Run, identities []s
 		Broker: p.Broker, OpenSession: sessions.Open, ConfigPath: p.cfg.Path, ConfigHash: p.cfg.Digest, Version: version,
 		Log: slog.New(slog.DiscardHandler),
 	})
-	own, err := sessions.Open(ctx, self(), identities)
-	if err != nil {
-		return nil, err
-	}
 	l, err := socket.Listen(path, 0o600, -1)
 	if err != nil {
-		own.Close()
+		return nil, freshet.AsError(err).WithHint("set XDG_RUNTIME_DIR to a folder of your own with a short path")
+	}
+	own, err := sessions.Open(ctx, self(), identities)
+	if err != nil {
+		l.Close()
 		return nil, err
 	}
 	server := api.Server()
@@ -187,7 +215,7 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 	}
 	if len(aws) > 0 {
 		if err := awsFiles(r.Dir, aws[1:], add); err != nil {
-			return nil, freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err)
+			return nil, err
 		}
 	}
 	return childenv.Merge(os.Environ(), len(aws) > 0, add), nil
@@ -198,7 +226,7 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 func awsFiles(dir string, helpers []string, add map[string]string) error {
 	program, err := os.Executable()
 	if err != nil {
-		return err
+		return freshet.Errorf(freshet.Unavailable, "freshet's own path is unknown: %w", err)
 	}
 	var list []childenv.Helper
 	for _, name := range helpers {
@@ -212,7 +240,7 @@ func awsFiles(dir string, helpers []string, add map[string]string) error {
 	}
 	text, err := os.ReadFile(users)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return freshet.Errorf(freshet.Invalid, "AWS configuration: %w", err).WithHint("make it readable, or unset AWS_CONFIG_FILE")
 	}
 	profile := os.Getenv("AWS_PROFILE")
 	if profile == "" {
@@ -220,5 +248,11 @@ func awsFiles(dir string, helpers []string, add map[string]string) error {
 	}
 	config, credentials := filepath.Join(dir, "aws-config"), filepath.Join(dir, "aws-credentials")
 	add["AWS_CONFIG_FILE"], add["AWS_SHARED_CREDENTIALS_FILE"] = config, credentials
-	return errors.Join(os.WriteFile(config, childenv.AWSConfig(text, profile, list), 0o600), os.WriteFile(credentials, nil, 0o600))
+	// Without it botocore reads ~/.boto and /etc/boto.cfg, before it looks for a container's credentials.
+	add["BOTO_CONFIG"] = credentials
+	err = errors.Join(os.WriteFile(config, childenv.AWSConfig(text, profile, list), 0o600), os.WriteFile(credentials, nil, 0o600))
+	if err != nil {
+		return freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
+	}
+	return nil
 }

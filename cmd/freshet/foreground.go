@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -22,10 +23,17 @@ var passed = []os.Signal{
 
 // runForeground runs a child in this process's own group, so that it has the terminal, passes signals on, and returns its exit
 // code.
-func runForeground(cmd *exec.Cmd) (int, error) {
+func runForeground(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passed...)
-	defer signal.Stop(signals)
+	if pass := heeded(passed...); len(pass) > 0 {
+		signal.Notify(signals, pass...)
+		defer signal.Stop(signals)
+	}
+	// A warning to a standard error that nobody reads any more must not end this process, and the child with it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	if ctx.Err() != nil {
+		return exitOwnFailure, freshet.Errorf(freshet.Unavailable, "a signal came before %s was started", cmd.Args[0])
+	}
 	// The parent-death signal comes when the thread that started the child ends: this goroutine keeps its own until the child
 	// has ended.
 	runtime.LockOSThread()
@@ -33,7 +41,7 @@ func runForeground(cmd *exec.Cmd) (int, error) {
 	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.EACCES) {
-			return exitNotExecutable, freshet.Errorf(freshet.Invalid, "%s: not executable", cmd.Args[0])
+			return exitNotExecutable, notExecutable(cmd.Args[0])
 		}
 		return exitOwnFailure, freshet.Errorf(freshet.Unavailable, "%s: cannot be started", cmd.Args[0])
 	}

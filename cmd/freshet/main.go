@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"freshet.dev/config"
 	"freshet.dev/freshet"
 )
 
@@ -30,8 +32,12 @@ func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// Ctrl-C and SIGTERM end what is under way. exec looks after its child's signals itself.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx := context.Background()
+	if ends := heeded(os.Interrupt, syscall.SIGTERM); len(ends) > 0 {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, ends...)
+		defer stop()
+	}
 	g := &global{}
 	root := &cobra.Command{
 		Use:   "freshet",
@@ -48,7 +54,7 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
   freshet exec prod -- aws s3 ls         run a program with its SDK's credentials
   freshet token internal                 print a token
   freshet serve                          share credentials among all programs`,
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, Args: unknownCommand,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -59,7 +65,7 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	var code exit
 	switch {
 	case err == nil:
@@ -68,32 +74,55 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
 		return int(code)
 	}
 	report(stderr, err)
+	if command.Name() == "exec" {
+		return exitOwnFailure // every other code is the program's own
+	}
 	return exitCode(err)
+}
+
+// heeded are those of some signals that this process was not told to ignore when it started, as nohup and a shell's "&" do.
+// The others stay ignored, here and in exec's child: catching one would undo that for both.
+func heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, signal.Ignored)
 }
 
 // usage is a mistake on the command line.
 func usage(c *cobra.Command, err error) error {
-	return freshet.Errorf(freshet.Invalid, "%s: %s", c.CommandPath(), err.Error()).WithHint("see: %s --help", c.CommandPath())
+	return freshet.Errorf(freshet.Invalid, "%s: %s", strings.TrimPrefix(c.CommandPath(), "freshet "), err.Error()).
+		WithHint("see: %s --help", c.CommandPath())
 }
 
-// args is a cobra.PositionalArgs whose errors are usage errors.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+// want is a cobra.PositionalArgs: the arguments that a command takes, by their names.
+func want(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, a []string) error {
-		if err := check(c, a); err != nil {
-			return usage(c, err)
+		switch {
+		case len(a) < len(names):
+			return usage(c, fmt.Errorf("%s is missing", names[len(a)]))
+		case len(a) > len(names):
+			return usage(c, fmt.Errorf("one argument too many: %q", a[len(names)]))
 		}
 		return nil
 	}
 }
 
+// unknownCommand is what an argument of the root is.
+func unknownCommand(c *cobra.Command, a []string) error {
+	if len(a) == 0 {
+		return nil
+	}
+	e := freshet.Errorf(freshet.Invalid, "unknown command %q", a[0]).WithHint("see: freshet --help")
+	c.SuggestionsMinimumDistance = 2 // a transposition, or two slips
+	if near := c.SuggestionsFor(a[0]); len(near) > 0 {
+		e.WithHint("did you mean freshet %s?", near[0])
+	}
+	return e
+}
+
 // report prints "freshet: what: why", a line for each problem, with its hint.
 func report(w io.Writer, err error) {
-	var many interface {
-		error
-		Unwrap() []error
-	}
-	if e := (*freshet.Error)(nil); !errors.As(err, &e) && errors.As(err, &many) {
-		for _, one := range many.Unwrap() {
+	var many config.Errors
+	if errors.As(err, &many) {
+		for _, one := range many {
 			report(w, one)
 		}
 		return

@@ -17,7 +17,7 @@ func serveCommand(g *global) *cobra.Command {
 It prints a ready line once everything listens, and stops on SIGTERM or Ctrl-C: requests under
 way are answered first, for at most 10 seconds.`,
 		Example: "  freshet serve\n  freshet serve --config ./freshet.yaml",
-		Args:    args(cobra.NoArgs),
+		Args:    want(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, _, err := g.load()
 			if err != nil {
@@ -30,7 +30,7 @@ way are answered first, for at most 10 seconds.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: %d identities of %s; %s\n", len(cfg.Identities), cfg.Path, d)
+			fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: %s of %s; %s\n", count(len(cfg.Identities), "identity", "identities"), cfg.Path, d)
 			return d.Serve(c.Context())
 		},
 	}

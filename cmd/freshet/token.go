@@ -25,7 +25,7 @@ them. Without a daemon, processes that ask at the same time make one retrieval a
   freshet token internal --scope orders.read --min-ttl 5m
   curl -H "Authorization: Bearer $(freshet token internal)" https://api.example.com/
   freshet token prod --format aws-process        in ~/.aws/config: credential_process = …`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: want("IDENTITY"),
 		RunE: func(c *cobra.Command, a []string) error {
 			if minTTL < 0 {
 				return usage(c, freshet.Errorf(freshet.Invalid, "--min-ttl is negative"))
@@ -52,17 +52,16 @@ them. Without a daemon, processes that ask at the same time make one retrieval a
 	return c
 }
 
-func printToken(c *cobra.Command, g *global, identity string, req freshet.Request, format string) (err error) {
+func printToken(c *cobra.Command, g *global, identity string, req freshet.Request, format string) error {
 	s, err := g.connect(c.Context())
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closed := s.Close(); err == nil {
-			err = closed
-		}
-	}()
 	ans, err := s.Credential(c.Context(), identity, req)
+	// Before anything is printed: an audit that is required must have its lines by then.
+	if closed := s.Close(); err == nil {
+		err = closed
+	}
 	if err != nil {
 		return err
 	}

@@ -104,12 +104,10 @@ var (
 )
 
 // render renders a version once. In the last part of its life, when the advertised expiry would be past, the true one is
-// given, and rendered every time.
+// given, and rendered every time, as is one that does not expire.
 func (h *Handler) render(c *freshet.Credential) ([]byte, error) {
-	remaining := c.Remaining()
-	early := expiry.Margin(c)
-	usual := c.Static() || remaining > early
-	if r := h.last.Load(); usual && !c.Static() && r != nil && r.credential == c {
+	once := !c.Static() && expiry.Early(c)
+	if r := h.last.Load(); once && r != nil && r.credential == c {
 		return r.body, nil
 	}
 	if c.Type() != freshet.AWS {
@@ -127,7 +125,7 @@ func (h *Handler) render(c *freshet.Credential) ([]byte, error) {
 	if err := json.NewEncoder(&buf).Encode(doc); err != nil {
 		return nil, err
 	}
-	if usual {
+	if once {
 		h.last.Store(&rendered{c, buf.Bytes()})
 	}
 	return buf.Bytes(), nil

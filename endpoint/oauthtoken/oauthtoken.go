@@ -7,12 +7,14 @@
 package oauthtoken
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/expiry"
@@ -35,15 +37,15 @@ type Door interface {
 // Handler serves the identities of its door.
 type Handler struct {
 	door       Door
-	identities map[string]bool
+	identities map[string]*identity
 	secret     guard.Secret
 }
 
 // New makes a handler for a door's identities.
 func New(door Door, secret guard.Secret) *Handler {
-	h := &Handler{door: door, secret: secret, identities: make(map[string]bool)}
+	h := &Handler{door: door, secret: secret, identities: make(map[string]*identity)}
 	for _, name := range door.Names() {
-		h.identities[name] = true
+		h.identities[name] = new(identity)
 	}
 	return h
 }
@@ -68,29 +70,30 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Deny(w, http.StatusMethodNotAllowed, "only POST is answered")
 		return
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
-		fail(w, http.StatusBadRequest, "invalid_request", "the body must be application/x-www-form-urlencoded")
+	if !isForm(r.Header.Get("Content-Type")) {
+		fail(w, http.StatusBadRequest, "invalid_request", "the body must be "+formType)
 		return
 	}
-	if err := r.ParseForm(); err != nil {
-		fail(w, http.StatusBadRequest, "invalid_request", "the body is no form")
+	f, why := readForm(r)
+	if why != "" {
+		fail(w, http.StatusBadRequest, "invalid_request", why)
 		return
 	}
-	form := r.PostForm // parameters in the URL would end up in logs: RFC 6749 §2.3.1 forbids them
-	name, ok := h.authenticate(r, form)
+	name, ok := h.authenticate(r, &f)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="freshet"`)
 		fail(w, http.StatusUnauthorized, "invalid_client", "client_id is an identity's name, client_secret this endpoint's secret")
 		return
 	}
-	if form.Get("grant_type") != "client_credentials" {
+	if f.grantType != "client_credentials" {
 		fail(w, http.StatusBadRequest, "unsupported_grant_type", "only client_credentials is answered")
 		return
 	}
-	req := freshet.Request{Scopes: strings.Fields(form.Get("scope")), Audience: form.Get("audience")}
-	if req.Audience == "" {
-		req.Audience = form.Get("resource")
+	if f.audience != "" && f.resource != "" && f.audience != f.resource {
+		fail(w, http.StatusBadRequest, "invalid_target", "audience and resource differ, and a token is for one")
+		return
 	}
+	req := freshet.Request{Scopes: strings.Fields(f.scope), Audience: cmp.Or(f.audience, f.resource)}
 	a, err := h.door.Get(r.Context(), name, req)
 	if err == nil && a.Credential.Type() != freshet.Bearer {
 		err = freshet.Errorf(freshet.Invalid, "identity %s: its credential is %s, which this dialect cannot carry", name, a.Credential.Type())
@@ -103,18 +106,46 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.Stale {
 		header.Set("Freshet-Stale", "true")
 	}
-	answer(w, http.StatusOK, map[string]any{
-		"access_token": a.Credential.Token(), "token_type": a.Credential.TokenType(), "expires_in": expiry.Seconds(a.Credential),
-	})
+	header["Content-Type"], header["Cache-Control"] = contentType, noStore
+	_, _ = w.Write(h.identities[name].render(a.Credential))
+	_, _ = w.Write(append(strconv.AppendInt(make([]byte, 0, 16), expiry.Seconds(a.Credential), 10), "}\n"...))
+}
+
+var (
+	contentType = []string{"application/json"}
+	noStore     = []string{"no-store"}
+)
+
+// identity is one that is served here, and the answer of its last version up to expires_in.
+type identity struct{ last atomic.Pointer[rendered] }
+
+type rendered struct {
+	credential *freshet.Credential
+	body       []byte
+}
+
+// render renders a version once: all but how long it lives.
+func (i *identity) render(c *freshet.Credential) []byte {
+	if r := i.last.Load(); r != nil && r.credential == c {
+		return r.body
+	}
+	doc, _ := json.Marshal(struct {
+		Token string `json:"access_token"`
+		Type  string `json:"token_type"`
+	}{c.Token(), c.TokenType()})
+	body := append(doc[:len(doc)-1], `,"expires_in":`...)
+	i.last.Store(&rendered{c, body})
+	return body
 }
 
 // authenticate reads the client's id and secret: from one place, not both (RFC 6749 §2.3).
-func (h *Handler) authenticate(r *http.Request, form url.Values) (identity string, ok bool) {
-	id, secret := form.Get("client_id"), form.Get("client_secret")
+func (h *Handler) authenticate(r *http.Request, f *form) (identity string, ok bool) {
+	id, secret := f.clientID, f.clientSecret
 	if user, password, basic := r.BasicAuth(); basic {
-		if secret != "" || id != "" && id != user {
+		if f.hasSecret {
 			return "", false
 		}
+		named := id
 		var err1, err2 error
 		id, err1 = url.QueryUnescape(user)
 		secret, err2 = url.QueryUnescape(password)
@@ -122,9 +153,12 @@ func (h *Handler) authenticate(r *http.Request, form url.Values) (identity strin
 		if err1 != nil || err2 != nil || !h.secret.Equal(secret) {
 			id, secret = user, password
 		}
+		if named != "" && named != id {
+			return "", false
+		}
 	}
 	// The secret is compared first, so that only who knows it learns which identities there are.
-	if !h.secret.Equal(secret) || !h.identities[id] {
+	if !h.secret.Equal(secret) || h.identities[id] == nil {
 		return "", false
 	}
 	return id, true
@@ -153,7 +187,9 @@ func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
 func Deny(w http.ResponseWriter, status int, why string) { fail(w, status, "invalid_request", why) }
 
 func fail(w http.ResponseWriter, status int, code, description string) {
-	answer(w, status, map[string]any{"error": code, "error_description": printable(description)})
+	w.Header()["Content-Type"], w.Header()["Cache-Control"] = contentType, noStore
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": printable(description)})
 }
 
 // printable keeps to the characters that §5.2 allows in error_description.
@@ -167,12 +203,4 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-func answer(w http.ResponseWriter, status int, doc map[string]any) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(doc)
 }

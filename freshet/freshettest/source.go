@@ -227,7 +227,7 @@ func (s *SourceSuite) judgeCrowd(ctx context.Context, src freshet.Source) []stri
 	return nil
 }
 
-var errStuck = fmt.Errorf("Retrieve is still running %v after it should have returned", patience)
+var errStuck = fmt.Errorf("call of Retrieve is still running %v after it should have returned", patience)
 
 // ask calls a source, and gives it up where it would hang the test. It asks with a request of its own.
 func (s *SourceSuite) ask(ctx context.Context, src freshet.Source, patience time.Duration) (*freshet.Credential, error) {

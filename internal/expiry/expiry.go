@@ -15,6 +15,11 @@ const staticLife = time.Hour
 // SDK does) would else sign with one that ends on the way.
 func Margin(c *freshet.Credential) time.Duration { return min(2*time.Minute, c.Lifetime()/10) }
 
+// Early reports whether Advertised is early by the margin. In the last part of a credential's life that would be past.
+func Early(c *freshet.Credential) bool {
+	return c.Remaining() > Margin(c)+time.Second // Advertised is cut to whole seconds
+}
+
 // Advertised is the expiry to tell: the true one less the margin, or the true one where that would be past already. A
 // credential that does not expire is said to live for another hour.
 func Advertised(c *freshet.Credential) time.Time {
@@ -22,8 +27,8 @@ func Advertised(c *freshet.Credential) time.Time {
 		return freshet.Now().Wall().Add(staticLife).Truncate(time.Second)
 	}
 	at := c.Expires()
-	if m := Margin(c); c.Remaining() > m {
-		at = at.Add(-m)
+	if Early(c) {
+		at = at.Add(-Margin(c))
 	}
 	return at.Truncate(time.Second)
 }
@@ -33,8 +38,8 @@ func Seconds(c *freshet.Credential) int64 {
 	left := staticLife
 	if !c.Static() {
 		left = c.Remaining()
-		if m := Margin(c); left > m {
-			left -= m
+		if Early(c) {
+			left -= Margin(c)
 		}
 	}
 	return max(1, int64(left/time.Second))

@@ -28,9 +28,9 @@ func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why st
 		switch {
 		case !known(r.Host, hosts):
 			deny(w, http.StatusForbidden, "the Host header names another server")
-		case fromPage(r.Header):
+		case FromPage(r.Header):
 			deny(w, http.StatusForbidden, "requests from web pages are refused")
-		case r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
+		case has(r.Header, "X-Forwarded-For", "Forwarded"):
 			deny(w, http.StatusForbidden, "forwarded requests are refused")
 		case r.ContentLength > MaxBody:
 			deny(w, http.StatusRequestEntityTooLarge, "the body is too large")
@@ -52,6 +52,9 @@ func known(host string, hosts []string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
+	if host == "" {
+		return false // HTTP/1.0 without the header; a host of "" would come of an address such as ":9911"
+	}
 	for _, h := range hosts {
 		if strings.EqualFold(host, h) {
 			return true
@@ -60,9 +63,14 @@ func known(host string, hosts []string) bool {
 	return false
 }
 
-// fromPage reports whether a browser sent this for a page (Fetch standard: Origin; Fetch Metadata: Sec-Fetch-*).
-func fromPage(h http.Header) bool {
-	for _, name := range [...]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"} {
+// FromPage reports whether a browser sent this for a page (Fetch standard: Origin; Fetch Metadata: Sec-Fetch-*).
+func FromPage(h http.Header) bool {
+	return has(h, "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User")
+}
+
+// has reports whether one of the headers is there, even if it is empty.
+func has(h http.Header, names ...string) bool {
+	for _, name := range names {
 		if _, ok := h[name]; ok {
 			return true
 		}

@@ -29,5 +29,14 @@ func Of(c net.Conn) (Credentials, error) {
 	if err := raw.Control(func(fd uintptr) { cred, failed = read(int(fd)) }); err != nil {
 		return Credentials{}, err
 	}
-	return cred, failed
+	if failed == nil && cred.UID == noUser {
+		failed = errors.New("the kernel knows no peer")
+	}
+	if failed != nil {
+		return Credentials{}, failed
+	}
+	return cred, nil
 }
+
+// noUser is what Linux answers for a socket that has no peer credentials, such as one of TCP.
+const noUser = ^uint32(0)

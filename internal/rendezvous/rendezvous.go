@@ -51,16 +51,15 @@ const retry = 5 * time.Millisecond
 
 // Do retrieves a credential, or has it from the process that is doing so. shared tells which.
 func (p *Point) Do(ctx context.Context, key string, retrieve func(context.Context) (*freshet.Credential, error)) (c *freshet.Credential, shared bool, err error) {
-	sum := sha256.Sum256([]byte(key))
-	base := filepath.Join(p.dir, hex.EncodeToString(sum[:12]))
+	base := p.base(key)
 	for {
 		lock, err := take(base + ".lock")
 		if err != nil {
 			return nil, false, freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err)
 		}
 		if lock != nil {
+			defer leave(lock, base+".lock")
 			c, err := hold(ctx, base, retrieve)
-			lock.Close()
 			return c, false, err
 		}
 		sent := freshet.Now()
@@ -79,6 +78,12 @@ func (p *Point) Do(ctx context.Context, key string, retrieve func(context.Contex
 	}
 }
 
+// base is where a key's lock and socket are, but for their endings.
+func (p *Point) base(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(p.dir, hex.EncodeToString(sum[:12]))
+}
+
 // take locks a file without waiting; nil without an error means that another process has it.
 func take(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
@@ -86,14 +91,30 @@ func take(path string) (*os.File, error) {
 		return nil, err
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
+	if err == nil && names(path, f) {
 		return f, nil
 	}
 	f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	if err == nil || errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, nil
 	}
 	return nil, err
+}
+
+// names reports whether a path still is the file that was opened there: its last holder may have removed it meanwhile.
+func names(path string, f *os.File) bool {
+	there, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	opened, err := f.Stat()
+	return err == nil && os.SameFile(there, opened)
+}
+
+// leave gives up a lock, and removes its file first: there is a key for everything that was ever asked.
+func leave(lock *os.File, path string) {
+	_ = os.Remove(path)
+	lock.Close()
 }
 
 // hold retrieves while others gather at the socket, and answers them.
@@ -108,6 +129,9 @@ func hold(ctx context.Context, base string, retrieve func(context.Context) (*fre
 	}
 	defer l.Close()
 	c, err := retrieve(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, err // this process's own end is no answer to the others: one of them takes its place
+	}
 	var r reply
 	if err != nil {
 		p := wire.ProblemOf(err)

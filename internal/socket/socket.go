@@ -37,9 +37,13 @@ func Dir() string {
 func Default() string { return filepath.Join(Dir(), "freshet.sock") }
 
 // OwnDir makes a folder that this user alone can write to, or checks that one found there is such: in a shared temp folder
-// anybody may have made it first.
+// anybody may have made it first. Nor may anybody be able to put another in its place.
 func OwnDir(dir string, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, mode); err != nil {
+		return err
+	}
+	if err := checkParent(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, mode); err == nil || !errors.Is(err, fs.ErrExist) {
@@ -56,6 +60,23 @@ func OwnDir(dir string, mode fs.FileMode) error {
 	case !ok || st.Uid != uint32(os.Getuid()):
 		return fmt.Errorf("%s belongs to another user", dir)
 	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s can be written to by others", dir)
+	}
+	return nil
+}
+
+// checkParent refuses a folder in which others can rename what is this user's: theirs, or one that they can write to and that
+// is not sticky, as /tmp is.
+func checkParent(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || st.Uid != 0 && st.Uid != uint32(os.Getuid()):
+		return fmt.Errorf("%s belongs to another user", dir)
+	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
 		return fmt.Errorf("%s can be written to by others", dir)
 	}
 	return nil
@@ -98,8 +119,12 @@ func bind(path string, mode fs.FileMode, gid int) (*net.UnixListener, error) {
 		if info.Mode().Type() != fs.ModeSocket {
 			return nil, freshet.Errorf(freshet.Invalid, "socket %s: there is a file that is no socket", path).WithHint("move it away, or set another socket.path")
 		}
-		if c, err := net.Dial("unix", path); err == nil {
+		// Refused means that nobody listens. Any other failure, such as that of a full queue, means that somebody does.
+		c, err := net.Dial("unix", path)
+		if err == nil {
 			c.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, freshet.Errorf(freshet.Invalid, "socket %s: another program listens there", path).WithHint("stop it, or set another socket.path")
 		}
 		if err := os.Remove(path); err != nil {

@@ -65,10 +65,13 @@ func RetryAfter(d time.Duration) string {
 	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
 }
 
+// maxRetryAfter bounds what is believed of a document.
+const maxRetryAfter = 24 * time.Hour
+
 // Err is the inverse of [ProblemOf].
 func (p Problem) Err() *freshet.Error {
 	e := &freshet.Error{Kind: p.Kind, Identity: p.Identity, Source: p.Source, Why: p.Why, Hint: p.Hint,
-		RetryAfter: time.Duration(p.RetryAfter * float64(time.Second))}
+		RetryAfter: time.Duration(min(max(p.RetryAfter, 0), maxRetryAfter.Seconds()) * float64(time.Second))}
 	if e.Kind == "" {
 		e.Kind = freshet.Unavailable
 	}
