@@ -64,7 +64,7 @@ func (b *Broker) release(c Caller, name string) (*entry, error) {
 	if e.policy.Withheld {
 		b.audit.deny(c, name, "release")
 		return nil, freshet.Errorf(freshet.Denied, "identity %s: its credential is never handed out (release: false)", name).
-			WithHint("it serves as another identity's from:, and signs")
+			WithHint("it serves as another identity's from: alone")
 	}
 	return e, nil
 }

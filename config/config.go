@@ -98,7 +98,7 @@ type Identity struct {
 	Audience  string   `yaml:"audience" doc:"audience of callers that ask for none"`
 	Audiences []string `yaml:"audiences" doc:"audiences callers may ask for"`
 	Allow     Allow    `yaml:"allow" doc:"who may use it over the socket; default: the daemon's own user"`
-	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out, for signing and as an input alone"`
+	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out; it serves as an input alone"`
 	Refresh   Refresh  `yaml:"refresh" doc:"when it is refreshed"`
 	Limit     Limit    `yaml:"limit" doc:"bounds towards its issuer"`
 
