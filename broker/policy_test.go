@@ -165,15 +165,15 @@ func TestChainsThatCannotBeAreRefusedWithTheirNames(t *testing.T) {
 		ids  []Identity
 		want string
 	}{
-		{"cycle", []Identity{chain("a", "b"), chain("b", "c"), chain("c", "a")}, "a → b → c → a"},
-		{"cycle below", []Identity{chain("top", "a"), chain("a", "b"), chain("b", "a")}, "a → b → a"},
-		{"of itself", []Identity{chain("a", "a")}, "a → a"},
+		{"cycle", []Identity{chain("a", "b"), chain("b", "c"), chain("c", "a")}, "other: a → b → c → a."},
+		{"cycle below", []Identity{chain("top", "a"), chain("a", "b"), chain("b", "a")}, "other: top → a → b → a."},
+		{"of itself", []Identity{chain("a", "a")}, "other: a → a."},
 		{"missing", []Identity{chain("a", "gone")}, "identity a: from names gone"},
 		{"twice", []Identity{identity("a", new(issuer)), identity("a", new(issuer))}, "identity a: there are two"},
 		{"deriver without input", []Identity{identity("a", new(deriver))}, "identity a"},
 	} {
 		b, err := New(Config{Identities: test.ids})
-		if b != nil || kindOf(err) != freshet.Invalid || !strings.Contains(err.Error(), test.want) {
+		if b != nil || kindOf(err) != freshet.Invalid || !strings.Contains(err.Error()+".", test.want) {
 			t.Errorf("%s: got %v, want it to say %q", test.name, err, test.want)
 		}
 	}

@@ -156,6 +156,9 @@ func TestRequestIsWhatTheCallerAsked(t *testing.T) {
 	if r, err := got.Parse(); err != nil || !reflect.DeepEqual(r, want) {
 		t.Errorf("the daemon was asked for %v, %v", r, err)
 	}
+	if _, there := header["Idempotency-Key"]; there {
+		t.Error("what tells net/http that a request may be sent again went on the wire")
+	}
 	if header.Get("Freshet-Config") != "abc" || header.Get("Freshet-Ancestry") != "a,b" || where != "/v1/identities/a%2Fb%3Fc/credential" {
 		t.Errorf("headers %v to %s", header, where)
 	}
@@ -243,6 +246,29 @@ func TestRestartOfTheDaemonGoesUnnoticed(t *testing.T) {
 	}
 }
 
+// TestKeptConnectionThatDiesIsReplaced: a daemon that restarts may close a kept connection as the next request is on its way.
+func TestKeptConnectionThatDiesIsReplaced(t *testing.T) {
+	path, c := at(t)
+	var calls atomic.Int64
+	daemon(t, path, func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) == 2 {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				conn.Close()
+			}
+			return
+		}
+		answer(w, bearer("token"))
+	})
+	for range 2 {
+		if _, err := c.Credential(t.Context(), "id", freshet.Request{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if calls.Load() != 3 {
+		t.Errorf("%d requests reached the daemon, want 3", calls.Load())
+	}
+}
+
 func TestNobodyIsSaidOfNoOtherFailure(t *testing.T) {
 	path, c := at(t)
 	if _, err := c.Credential(t.Context(), "id", freshet.Request{}); !errors.Is(err, socket.ErrNobody) || !errors.Is(err, freshet.Unavailable) {
@@ -284,20 +310,28 @@ func TestDaemonOfAnotherUserIsRefused(t *testing.T) {
 
 func TestAnswersThatAreNoneOfADaemonsAreErrors(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
-		"text":        func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "planted", 500) },
-		"redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1/status", http.StatusTemporaryRedirect) },
-		"empty error": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
-		"no JSON":     func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("planted")) },
-		"nothing":     func(http.ResponseWriter, *http.Request) {},
-		"endless": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(`{"type":"` + strings.Repeat("x", maxReply+1) + `"}`))
+		"text": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "planted", 500) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/elsewhere" {
+				http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+				return
+			}
+			answer(w, bearer("token"))
 		},
+		"wordless error": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(503)
+			_, _ = w.Write([]byte("{}"))
+		},
+		"empty error":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
+		"no JSON":       func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("planted")) },
+		"nothing":       func(http.ResponseWriter, *http.Request) {},
+		"endless":       func(w http.ResponseWriter, _ *http.Request) { answer(w, bearer(strings.Repeat("x", maxReply))) },
 		"no credential": func(w http.ResponseWriter, _ *http.Request) { answer(w, struct{}{}) },
 	} {
 		path, c := at(t)
 		daemon(t, path, h)
 		a, err := c.Credential(t.Context(), "id", freshet.Request{})
-		if e := freshet.AsError(err); e == nil || a.Credential != nil || strings.Contains(e.Error(), "planted") || len(e.Error()) > 200 {
+		if e := freshet.AsError(err); e == nil || e.Error() == "" || a.Credential != nil || strings.Contains(e.Error(), "planted") || len(e.Error()) > 200 {
 			t.Errorf("%s: %v, %v", name, a.Credential, err)
 		}
 	}

@@ -17,7 +17,9 @@ var update = flag.Bool("update", false, "write golden files")
 // TestEveryTypeIsGolden prints each type, and reads it back as the client does.
 func TestEveryTypeIsGolden(t *testing.T) {
 	for name, construct := range map[string]func(freshet.Validity) (*freshet.Credential, error){
-		"bearer":   func(v freshet.Validity) (*freshet.Credential, error) { return freshet.NewBearer("token-<&>", "DPoP", v) },
+		"bearer": func(v freshet.Validity) (*freshet.Credential, error) {
+			return freshet.NewBearer("token-<&>", "DPoP", v)
+		},
 		"id_token": func(v freshet.Validity) (*freshet.Credential, error) { return freshet.NewIDToken("token", v) },
 		"aws": func(v freshet.Validity) (*freshet.Credential, error) {
 			return freshet.NewAWS(freshet.AWSKeys{AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", AccountID: "123456789012"}, v)
@@ -25,7 +27,9 @@ func TestEveryTypeIsGolden(t *testing.T) {
 		"static": func(freshet.Validity) (*freshet.Credential, error) {
 			return freshet.NewAWS(freshet.AWSKeys{AccessKeyID: "AKIA", SecretAccessKey: "secret"}, freshet.Validity{Static: true})
 		},
-		"basic": func(v freshet.Validity) (*freshet.Credential, error) { return freshet.NewBasic("user", "pass\nword", v) },
+		"basic": func(v freshet.Validity) (*freshet.Credential, error) {
+			return freshet.NewBasic("user", "pass\nword", v)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // time begins at 2000-01-01T00:00:00Z

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -322,9 +324,12 @@ func TestPanicGivesUpTheLock(t *testing.T) {
 		defer func() { _ = recover() }()
 		_, _, _ = p.Do(t.Context(), key, func(context.Context) (*freshet.Credential, error) { panic("source") })
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, _, err := p.Do(ctx, key, give); err != nil {
+	lock, err := take(p.base(key) + ".lock")
+	if lock == nil || err != nil {
+		t.Fatalf("the lock is still held: %v", err)
+	}
+	leave(lock, p.base(key)+".lock")
+	if _, _, err := p.Do(t.Context(), key, give); err != nil {
 		t.Errorf("the next got %v", err)
 	}
 }
@@ -403,4 +408,32 @@ func TestLocksOfOneFileExcludeEachOther(t *testing.T) {
 	if f, err := take(path + "2"); f != nil || err == nil {
 		t.Errorf("a lock through a link: %v, %v", f, err)
 	}
+}
+
+func TestLockHasOneHolderHoweverOftenItsFileIsRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	var inside, turns atomic.Int64
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for turns.Load() < 500 {
+				lock, err := take(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if lock == nil {
+					continue
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d hold the lock", n)
+				}
+				turns.Add(1)
+				runtime.Gosched()
+				inside.Add(-1)
+				leave(lock, path)
+			}
+		})
+	}
+	all.Wait()
 }
