@@ -136,7 +136,7 @@ type Endpoint struct {
 	Identity   string     `yaml:"identity" doc:"the identity its callers are given"`
 	Identities []string   `yaml:"identities" doc:"the identities its callers may ask for, instead of identity"`
 	Secret     secret.Ref `yaml:"secret" required:"true" doc:"what its callers must send: 32 random bytes or more"`
-	Expose     bool       `yaml:"expose" doc:"allow an address that other machines can reach"`
+	Expose     bool       `yaml:"expose" doc:"allow an address that other machines can reach; they name it by number"`
 
 	Pos      Position // of the entry
 	Settings any      // what Kinds.Endpoints made, filled in

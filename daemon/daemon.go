@@ -162,7 +162,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	}
 	all := []serving{{d.api.Server(), d.socket}}
 	for _, e := range d.endpoints {
-		all = append(all, serving{guard.Server(e.mux, writeTimeout), e.listener})
+		all = append(all, serving{guard.Server(&e.routes, writeTimeout), e.listener})
 	}
 	if d.metrics != nil {
 		all = append(all, serving{guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 
@@ -22,7 +21,7 @@ import (
 // endpoint is a listening server with the dialects that share its address.
 type endpoint struct {
 	listener net.Listener
-	mux      *http.ServeMux
+	routes   routes
 	kinds    []string
 	doors    []*broker.Door
 }
@@ -50,12 +49,12 @@ func (d *Daemon) listen(ctx context.Context, cfg *config.File, run *child.Runner
 			if err != nil {
 				return inUse(c, err)
 			}
-			e = &endpoint{listener: l, mux: http.NewServeMux()}
+			e = &endpoint{listener: l}
 			byAddress[address] = e
 			d.endpoints = append(d.endpoints, e)
 		}
 		row := builtin.EndpointNamed(c.Kind)
-		e.mux.Handle(row.Path, guard.Handler([]string{address.Addr().String()}, row.Deny, row.New(c.Settings, door, secret)))
+		e.routes.add(*row, []string{address.Addr().String()}, row.New(c.Settings, door, secret))
 		e.kinds = append(e.kinds, c.Kind)
 		e.doors = append(e.doors, door)
 	}

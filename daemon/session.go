@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,16 +24,34 @@ type Sessions struct {
 	Broker *broker.Broker
 	Socket string // of the local API, for the child
 	n      atomic.Int64
+
+	mu   sync.Mutex
+	open map[uint32]int // uid → its sessions
 }
 
-// maxSessionIdentities bounds what one session names.
-const maxSessionIdentities = 64
+const (
+	// maxSessionIdentities bounds what one session names.
+	maxSessionIdentities = 64
+	// maxSessions bounds a user's sessions: each holds a port and its descriptors, which are every user's.
+	maxSessions = 256
+	// sessionDrain is how long a session's end waits for answers under way, so that they are counted.
+	sessionDrain = time.Second
+)
 
 // Open retrieves each identity once, so that its kind is known and what would fail fails now, and opens the door.
-func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (*localapi.Session, error) {
+func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (_ *localapi.Session, err error) {
 	if len(names) == 0 || len(names) > maxSessionIdentities {
 		return nil, freshet.Errorf(freshet.Invalid, "a session is for 1 to %d identities", maxSessionIdentities)
 	}
+	if err := s.enter(c.UID); err != nil {
+		return nil, err
+	}
+	o := &opened{leave: func() { s.leave(c.UID) }}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
 	types := make(map[string]freshet.Type, len(names))
 	for _, name := range names {
 		a, err := s.Broker.Credential(ctx, c, name, freshet.Request{})
@@ -46,10 +65,10 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (*
 	if err != nil {
 		return nil, freshet.Errorf(freshet.Unavailable, "session: no loopback port to listen at")
 	}
+	o.listener = l
 	secret := newSecret()
 	env := map[string]string{"FRESHET_SOCKET": s.Socket, "FRESHET_IDENTITY": names[0]}
-	var doors []*broker.Door
-	mux := http.NewServeMux()
+	var r routes
 	for _, row := range builtin.Endpoints() {
 		var carried []string
 		for _, name := range names {
@@ -62,31 +81,73 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (*
 		}
 		door, err := s.Broker.OpenDoor(broker.Caller{Door: "session", ID: id}, carried)
 		if err != nil {
-			l.Close()
 			return nil, err
 		}
-		doors = append(doors, door)
-		mux.Handle(row.Path, guard.Handler(nil, row.Deny, row.New(row.Config(), door, guard.NewSecret(secret))))
+		o.doors = append(o.doors, door)
+		r.add(row, nil, row.New(row.Config(), door, guard.NewSecret(secret)))
 		for k, v := range row.Environment("http://"+l.Addr().String(), secret, carried[0]) {
 			env[k] = v
 		}
 	}
-	server := guard.Server(mux, writeTimeout)
-	done := make(chan struct{})
+	o.serve(&r)
+	return &localapi.Session{Opened: wire.SessionOpened{ID: id, Environment: env, Types: types}, Close: o.close}, nil
+}
+
+func (s *Sessions) enter(uid uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[uid] >= maxSessions {
+		return freshet.Errorf(freshet.Unavailable, "uid %d has %d sessions open, the most there may be", uid, maxSessions).
+			WithHint("end some of the programs that freshet exec runs")
+	}
+	if s.open == nil {
+		s.open = make(map[uint32]int)
+	}
+	s.open[uid]++
+	return nil
+}
+
+func (s *Sessions) leave(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[uid]--; s.open[uid] == 0 {
+		delete(s.open, uid)
+	}
+}
+
+// opened is what a session holds until it is closed.
+type opened struct {
+	leave    func()
+	listener net.Listener // nil until there is one
+	server   *http.Server // nil until it serves
+	done     chan struct{}
+	doors    []*broker.Door
+}
+
+func (o *opened) serve(h http.Handler) {
+	o.server, o.done = guard.Server(h, writeTimeout), make(chan struct{})
 	go func() {
-		defer close(done)
-		_ = server.Serve(l)
+		defer close(o.done)
+		_ = o.server.Serve(o.listener)
 	}()
-	return &localapi.Session{
-		Opened: wire.SessionOpened{ID: id, Environment: env, Types: types},
-		Close: func() {
-			server.Close()
-			<-done
-			for _, d := range doors {
-				d.Close()
-			}
-		},
-	}, nil
+}
+
+func (o *opened) close() {
+	switch {
+	case o.server != nil:
+		ctx, cancel := context.WithTimeout(context.Background(), sessionDrain)
+		if o.server.Shutdown(ctx) != nil {
+			o.server.Close()
+		}
+		cancel()
+		<-o.done
+	case o.listener != nil:
+		o.listener.Close()
+	}
+	for _, d := range o.doors {
+		d.Close()
+	}
+	o.leave()
 }
 
 // writeTimeout bounds an endpoint's answer, the retrieval it waits for included.

@@ -33,7 +33,7 @@ func TestBadSource(t *testing.T) {
 		{name: "endless", script: "yes hunter2", code: 5, want: "bad.sh: output over 1 MiB"},
 		{name: "nothing", script: "true", code: 5, want: "bad.sh: printed nothing"},
 		{name: "hangs", script: "sleep 1000 & echo $! >>DIR/pids; wait", settings: "refresh: {timeout: 2s}", code: 5, want: "timed out"},
-		{name: "ignores", script: "trap '' TERM INT HUP; while :; do sleep 1000; done", settings: "timeout: 2s", code: 5, want: "bad.sh: timed out"},
+		{name: "ignores", script: "trap '' TERM INT HUP; while :; do sleep 1000 & echo $! >>DIR/pids; wait; done", settings: "timeout: 2s", code: 5, want: "bad.sh: timed out"},
 		{
 			name: "fails", script: `echo 'error: password=hunter2 Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.c2ln was refused' >&2
 			printf 'x%.0s' $(seq 9999) >&2; exit 3`, code: 5, want: "bad.sh: exit status 3: error: password=[redacted]",

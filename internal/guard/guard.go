@@ -21,12 +21,12 @@ const (
 	MaxBody   = 64 << 10
 )
 
-// Handler passes on what may be meant for one of the server's own names: loopback addresses, "localhost", and hosts, given
-// without port. deny answers the others in the dialect's own way, with status 403 or 413.
+// Handler passes on what may be meant for one of the server's own names: loopback addresses, "localhost", the address that the
+// connection came to, and hosts, given without port. deny answers the others in the dialect's own way, with status 403 or 413.
 func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why string), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case !known(r.Host, hosts):
+		case !known(r.Host, hosts) && !named(r):
 			deny(w, http.StatusForbidden, "the Host header names another server")
 		case FromPage(r.Header):
 			deny(w, http.StatusForbidden, "requests from web pages are refused")
@@ -61,6 +61,21 @@ func known(host string, hosts []string) bool {
 		}
 	}
 	return false
+}
+
+// named reports whether the Host header is the very address that the connection came to. A name that was made to mean this
+// machine is no address, so a page cannot send it.
+func named(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap() == local.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // FromPage reports whether a browser sent this for a page (Fetch standard: Origin; Fetch Metadata: Sec-Fetch-*).

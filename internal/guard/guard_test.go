@@ -2,10 +2,13 @@ package guard
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,6 +33,26 @@ func TestHostsOfAnothersNameAreRefused(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if w.Code != want {
 			t.Errorf("Host %q: status %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+// TestAddressOfTheConnectionIsAName is how an exposed server knows itself, whatever it was told to listen on.
+func TestAddressOfTheConnectionIsAName(t *testing.T) {
+	h := Handler([]string{"0.0.0.0"}, deny, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for local, hosts := range map[string]map[string]int{
+		"192.0.2.7:9911":     {"192.0.2.7:9911": 200, "192.0.2.7": 200, "192.0.2.8:9911": 403, "example.com": 403, "": 403},
+		"[2001:db8::7]:9911": {"[2001:db8::7]:9911": 200, "[2001:db8::8]:9911": 403},
+	} {
+		for host, want := range hosts {
+			r := httptest.NewRequest("GET", "/", nil)
+			r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))))
+			r.Host = host
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("at %s, Host %q: status %d, want %d", local, host, w.Code, want)
+			}
 		}
 	}
 }
