@@ -61,6 +61,7 @@ func TestExpiryThatCannotBeTrueIsAnErrorAndNotKept(t *testing.T) {
 			if e := wantKind(t, err, Malformed); name == "missing" && !strings.Contains(e.Why, "does not say") {
 				t.Errorf("%s: got %v", name, e)
 			}
+			synctest.Wait() // the entry goes after its waiters have been released
 			if n := id.cache.Stats().Entries; n != 0 {
 				t.Errorf("%s: %d entries are kept", name, n)
 			}

@@ -171,6 +171,7 @@ func TestFailuresAreNotKept(t *testing.T) {
 		src.fail(errDown)
 		_, err := id.Get(t.Context(), Request{})
 		wantKind(t, err, Unavailable)
+		synctest.Wait() // the entry goes after its waiters have been released
 		if n := id.cache.Stats().Entries; n != 0 {
 			t.Errorf("%d entries are kept of a failure, want none", n)
 		}
