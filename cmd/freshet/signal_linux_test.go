@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -10,9 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// hearSignals makes programs that the test starts hear the signals that a shell has its background jobs ignore (nohup: SIGHUP;
+// "&" in a script: SIGINT and SIGQUIT): ignoring is inherited, and this test may run in such a job.
+func hearSignals(t *testing.T) {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
+	t.Cleanup(func() { signal.Stop(caught) })
+}
+
 // TestSignalsReachTheChildOnce sends signals to exec alone, as a supervisor does.
 func TestSignalsReachTheChildOnce(t *testing.T) {
 	t.Parallel()
+	hearSignals(t)
 	withAndWithoutDaemon(t, func(w *world) {
 		cmd := w.command("freshet", "exec", "hello", "sdk", "signals", "got")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
@@ -38,6 +48,7 @@ func TestSignalsReachTheChildOnce(t *testing.T) {
 // it once. The program has the terminal.
 func TestInterruptAtTheTerminal(t *testing.T) {
 	t.Parallel()
+	hearSignals(t)
 	withAndWithoutDaemon(t, func(w *world) {
 		master, slave := w.terminal()
 		cmd := w.command("freshet", "exec", "hello", "sh", "-c", "test -t 0 && test -t 1 && exec sdk signals got")
@@ -65,6 +76,7 @@ func TestInterruptAtTheTerminal(t *testing.T) {
 // TestInterruptDuringRetrieval presses Ctrl-C, or has a supervisor stop exec, before its program runs: exec ends at once.
 func TestInterruptDuringRetrieval(t *testing.T) {
 	t.Parallel()
+	hearSignals(t)
 	withAndWithoutDaemon(t, func(w *world) {
 		r := w.start("freshet", "exec", "hanging", "sh", "-c", "touch started")
 		w.await("the source runs", func() bool { return w.lines("hanging") > 0 })
