@@ -134,17 +134,10 @@ func (h *Handler) render(c *freshet.Credential) ([]byte, error) {
 // status maps a failure's kind. Go retries 429 and 5xx alone; JavaScript and Python retry whatever they get, three or four
 // times, a second apart.
 func status(k freshet.Kind) int {
-	switch k {
-	case freshet.Unavailable:
-		return http.StatusServiceUnavailable
-	case freshet.Malformed:
-		return http.StatusBadGateway
-	case freshet.Bug:
-		return http.StatusInternalServerError
-	case freshet.LoginNeeded:
-		return http.StatusUnauthorized
+	if k == freshet.Invalid {
+		return http.StatusForbidden // it is the configuration's fault, not the request's
 	}
-	return http.StatusForbidden
+	return wire.Status(k)
 }
 
 // Deny answers in the dialect what the guard refuses.
