@@ -13,8 +13,8 @@ import (
 type CacheConfig struct {
 	Entries int   // how many keys are kept; 0 means 100,000
 	Bytes   int64 // memory for them, in bytes; 0 means 256 MiB
-	// Observe is told of every retrieval once it has ended, from the retrieval's goroutine and with no lock held. It must not
-	// block: the retrieval's place is given back only after it returns.
+	// Observe is told of every retrieval once it has ended, from the retrieval's goroutine and with no lock held, before those
+	// who wait for it are released. It must not block.
 	Observe func(Event)
 }
 

@@ -291,9 +291,12 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 			f.err = AsError(err).of(s.id)
 			s.failLocked(now, f.err)
 		}
-		close(f.done)
 	}
 	s.mu.Unlock()
+	if first {
+		// Waiters go last: who has an answer finds it accounted for, and told to the observer.
+		defer close(f.done)
+	}
 	c.account(s)
 	if e.Identity == "" {
 		return // the deadline's own landing; the retrieval reports when it ends
