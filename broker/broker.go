@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,32 +39,17 @@ type Broker struct {
 	owner   uint32
 	audit   *Audit
 	log     *slog.Logger
-	entries map[string]*entry // identity name → entry
-	names   []string          // sorted
+	world   atomic.Pointer[world]
 	refused refusals
 
-	mu    sync.Mutex
-	doors map[*Door]struct{} // those open
-}
-
-// entry is an identity with its policy and what was last seen of its source.
-type entry struct {
-	*freshet.Identity
-	kind     string
-	from     string
-	defaults freshet.Request
-	policy   Policy
-	last     outcome
-
-	handedOut atomic.Int64 // by requests of their own, and by doors since closed; open doors count for themselves
+	changing sync.Mutex // one change of world at a time
+	mu       sync.Mutex
+	doors    map[*Door]struct{} // those open
 }
 
 // New builds a broker. Its errors are of kind [freshet.Invalid]; nothing is retrieved yet.
 func New(cfg Config) (*Broker, error) {
-	b := &Broker{
-		owner: cfg.Owner, audit: cfg.Audit, log: cfg.Log, entries: make(map[string]*entry, len(cfg.Identities)),
-		doors: make(map[*Door]struct{}),
-	}
+	b := &Broker{owner: cfg.Owner, audit: cfg.Audit, log: cfg.Log, doors: make(map[*Door]struct{})}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,51 +61,11 @@ func New(cfg Config) (*Broker, error) {
 		}
 	}
 	b.cache = freshet.NewCache(cfg.Cache)
-	byName := make(map[string]*Identity, len(cfg.Identities))
-	for i := range cfg.Identities {
-		id := &cfg.Identities[i]
-		if byName[id.Name] != nil {
-			return nil, freshet.Errorf(freshet.Invalid, "identity %s: there are two of that name", id.Name)
-		}
-		byName[id.Name] = id
-	}
-	for i := range cfg.Identities {
-		if _, err := b.add(byName, &cfg.Identities[i], nil); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(b.names)
-	return b, nil
-}
-
-// add registers an identity after the one it is made from.
-func (b *Broker) add(byName map[string]*Identity, id *Identity, path []string) (*freshet.Identity, error) {
-	if e := b.entries[id.Name]; e != nil {
-		return e.Identity, nil
-	}
-	if slices.Contains(path, id.Name) {
-		return nil, freshet.Errorf(freshet.Invalid, "identities are made from each other: %s", strings.Join(append(path, id.Name), " → "))
-	}
-	cfg := id.IdentityConfig
-	if id.From != "" {
-		from := byName[id.From]
-		if from == nil {
-			return nil, freshet.Errorf(freshet.Invalid, "identity %s: from names %s, which is not configured", id.Name, id.From)
-		}
-		input, err := b.add(byName, from, append(path, id.Name))
-		if err != nil {
-			return nil, err
-		}
-		cfg.From = input
-	}
-	cfg.Pinned |= id.Policy.pins(cfg.Defaults)
-	lib, err := b.cache.Add(cfg)
-	if err != nil {
+	b.world.Store(new(world))
+	if _, err := b.Reconfigure(cfg.Identities); err != nil {
 		return nil, err
 	}
-	b.entries[id.Name] = &entry{Identity: lib, kind: id.Kind, from: id.From, defaults: id.Defaults, policy: id.Policy}
-	b.names = append(b.names, id.Name)
-	return lib, nil
+	return b, nil
 }
 
 // Close ends every retrieval and writes what is left of the record, up to ctx.
@@ -135,9 +79,13 @@ func (b *Broker) Close(ctx context.Context) error {
 
 // Names lists the identities that a caller may use, sorted.
 func (b *Broker) Names(c Caller) []string {
+	return b.names(b.world.Load(), c)
+}
+
+func (b *Broker) names(w *world, c Caller) []string {
 	var names []string
-	for _, name := range b.names {
-		if b.may(c, b.entries[name]) {
+	for _, name := range w.names {
+		if b.may(c, w.entries[name]) {
 			names = append(names, name)
 		}
 	}
@@ -149,10 +97,10 @@ func (b *Broker) oversees(c Caller) bool { return c.Peer && (c.UID == b.owner ||
 
 // lookup finds an identity that the caller may use. To somebody who may use none, an identity that exists and one that does
 // not look alike.
-func (b *Broker) lookup(c Caller, name string) (*entry, error) {
-	e := b.entries[name]
+func (b *Broker) lookup(w *world, c Caller, name string) (*entry, error) {
+	e := w.entries[name]
 	if e == nil {
-		return nil, b.unknown(c, name)
+		return nil, b.unknown(w, c, name)
 	}
 	if !b.may(c, e) {
 		b.audit.deny(c, name, "policy")
@@ -166,9 +114,9 @@ func forbidden(c Caller, name string) error {
 		WithHint("its allow: in the configuration says who may")
 }
 
-func (b *Broker) unknown(c Caller, name string) error {
+func (b *Broker) unknown(w *world, c Caller, name string) error {
 	e := &freshet.Error{Kind: freshet.Invalid, Why: fmt.Sprintf("unknown identity %q", name), Cause: ErrUnknown}
-	switch may := b.Names(c); {
+	switch may := b.names(w, c); {
 	case len(may) > 0:
 		return e.WithHint("there are: %s", strings.Join(may, ", "))
 	case b.oversees(c):
@@ -180,7 +128,7 @@ func (b *Broker) unknown(c Caller, name string) error {
 
 // retrieved records a retrieval that has ended.
 func (b *Broker) retrieved(e freshet.Event) {
-	if id := b.entries[e.Identity]; id != nil {
+	if id := b.world.Load().entries[e.Identity]; id != nil {
 		id.last.set(e)
 	}
 	if e.Shared {

@@ -11,7 +11,18 @@ import (
 
 // Credential hands a credential to a caller: policy first, then the cache. Errors are [*freshet.Error]s.
 func (b *Broker) Credential(ctx context.Context, c Caller, name string, req freshet.Request) (freshet.Answer, error) {
-	e, err := b.release(c, name)
+	for {
+		w := b.world.Load()
+		a, err := b.credential(ctx, w, c, name, req)
+		if err != nil && b.world.Load() != w && ctx.Err() == nil {
+			continue // the configuration has changed meanwhile: what failed may have been removed
+		}
+		return a, err
+	}
+}
+
+func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string, req freshet.Request) (freshet.Answer, error) {
+	e, err := b.release(w, c, name)
 	if err != nil {
 		return freshet.Answer{}, err
 	}
@@ -56,8 +67,8 @@ func (e *entry) serves(fingerprint string) bool {
 }
 
 // release finds an identity whose credential may leave through the caller's door.
-func (b *Broker) release(c Caller, name string) (*entry, error) {
-	e, err := b.lookup(c, name)
+func (b *Broker) release(w *world, c Caller, name string) (*entry, error) {
+	e, err := b.lookup(w, c, name)
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +83,11 @@ func (b *Broker) release(c Caller, name string) (*entry, error) {
 // Reject says that a service refused a version: see [freshet.Identity.Reject]. A version that is not served now, because a
 // newer one has replaced it, is no error: what the caller wanted has happened.
 func (b *Broker) Reject(c Caller, name, fingerprint string) error {
-	e := b.entries[name]
+	w := b.world.Load()
+	e := w.entries[name]
 	if e == nil || !b.oversees(c) {
 		var err error
-		if e, err = b.lookup(c, name); err != nil {
+		if e, err = b.lookup(w, c, name); err != nil {
 			return err
 		}
 	}

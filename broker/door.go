@@ -9,43 +9,98 @@ import (
 )
 
 // Door is one caller's standing way to identities that were granted to it: an endpoint's listener, a session. Policy is
-// checked when it is opened; what it asks for by default is then answered from a handle, without lock or allocation.
+// checked when it is opened, and again when the configuration changes; what it asks for by default is answered from a handle,
+// without lock or allocation.
 type Door struct {
 	broker *Broker
 	caller Caller
-	seats  map[string]*seat // identity name → seat; never changed
+	opener Caller // who may use its identities; the zero Caller, if the configuration says so itself
+	names  []string
+	seats  atomic.Pointer[seats]
 }
+
+// seats are a door's places at its identities: identity name → seat. They are never changed, but replaced.
+type seats map[string]*seat
 
 // seat is a door's place at one identity.
 type seat struct {
 	entry  *entry
 	handle *freshet.Handle
 	tally  atomic.Pointer[tally] // of the version last handed out by default
-	n      atomic.Int64          // hand-outs, since the door was opened
+	n      atomic.Int64          // hand-outs, since the seat was taken
 }
 
-// OpenDoor grants identities to a caller. Errors are those of [Broker.Credential]'s policy.
+// OpenDoor grants identities to whoever passes a door, such as the callers of a configured endpoint. Errors are those of
+// [Broker.Credential]'s policy.
 func (b *Broker) OpenDoor(c Caller, names []string) (*Door, error) {
-	c.Grants = slices.Clone(names)
-	d := &Door{broker: b, caller: c, seats: make(map[string]*seat, len(names))}
+	return b.openDoor(c, Caller{}, names)
+}
+
+// OpenDoorFor is OpenDoor for identities that opener may use, and hands on: once it may not, the door does not have them.
+func (b *Broker) OpenDoorFor(opener, c Caller, names []string) (*Door, error) {
+	w := b.world.Load()
 	for _, name := range names {
-		e, err := b.release(c, name)
-		if err != nil {
+		if _, err := b.lookup(w, opener, name); err != nil {
 			return nil, err
 		}
-		h, err := e.Handle(freshet.Request{})
-		if err != nil {
-			return nil, err
-		}
-		d.seats[name] = &seat{entry: e, handle: h}
 	}
+	return b.openDoor(c, opener, names)
+}
+
+func (b *Broker) openDoor(c, opener Caller, names []string) (*Door, error) {
+	c.Grants = slices.Clone(names)
+	d := &Door{broker: b, caller: c, opener: opener, names: slices.Sorted(slices.Values(names))}
+	d.seats.Store(new(seats))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	w := b.world.Load() // under the lock, so that no change of it passes this door by
+	for _, name := range names {
+		if _, err := b.release(w, c, name); err != nil {
+			return nil, err
+		}
+	}
+	d.bind(w)
 	b.doors[d] = struct{}{}
 	return d, nil
 }
 
-// Close ends the door's part in the figures. Nothing may be asked of it afterwards.
+// bind takes the door's seats in a world. Those at identities that it does not change are kept; an identity that is not there
+// any more, or not for this door, has none. b.mu is held.
+func (d *Door) bind(w *world) {
+	old := *d.seats.Load()
+	next := make(seats, len(d.names))
+	for _, name := range d.names {
+		e := w.entries[name]
+		if e == nil || e.policy.Withheld || d.opener.Door != "" && !d.broker.may(d.opener, e) {
+			continue
+		}
+		s := old[name]
+		if s == nil || s.entry.Identity != e.Identity {
+			h, err := e.Handle(freshet.Request{})
+			if err != nil {
+				continue
+			}
+			s = &seat{entry: e, handle: h}
+		}
+		next[name] = s
+	}
+	d.seats.Store(&next)
+	for name, s := range old {
+		if next[name] != s {
+			s.leave()
+		}
+	}
+}
+
+// leave ends the seat's part in the figures.
+func (s *seat) leave() {
+	s.entry.handedOut.Add(s.n.Swap(0))
+	if t := s.tally.Load(); t != nil {
+		t.retired.Store(true)
+	}
+}
+
+// Close ends the door. Nothing may be asked of it afterwards.
 func (d *Door) Close() {
 	b := d.broker
 	b.mu.Lock()
@@ -54,33 +109,37 @@ func (d *Door) Close() {
 		return
 	}
 	delete(b.doors, d)
-	for _, s := range d.seats {
-		s.entry.handedOut.Add(s.n.Load())
-		if t := s.tally.Load(); t != nil {
-			t.retired.Store(true)
-		}
+	for _, s := range *d.seats.Load() {
+		s.leave()
 	}
 }
 
 // Names lists the door's identities, sorted.
-func (d *Door) Names() []string {
-	names := make([]string, 0, len(d.seats))
-	for name := range d.seats {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (d *Door) Names() []string { return slices.Clone(d.names) }
 
 // Get hands out a credential of a granted identity.
 func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (freshet.Answer, error) {
-	s := d.seats[name]
-	if s == nil {
-		return freshet.Answer{}, freshet.Errorf(freshet.Invalid, "unknown identity").WithHint("this door serves another")
+	for {
+		seats := d.seats.Load()
+		s := (*seats)[name]
+		switch {
+		case s == nil && slices.Contains(d.names, name):
+			return freshet.Answer{}, freshet.Errorf(freshet.Denied, "identity %s: the configuration no longer lets this door have it", name)
+		case s == nil:
+			return freshet.Answer{}, freshet.Errorf(freshet.Invalid, "unknown identity").WithHint("this door serves another")
+		case !plain(&req):
+			return d.broker.Credential(ctx, d.caller, name, req)
+		}
+		a, err := d.take(ctx, s, name)
+		if err != nil && d.seats.Load() != seats {
+			continue // the configuration has changed meanwhile: what failed may have been removed
+		}
+		return a, err
 	}
-	if !plain(&req) {
-		return d.broker.Credential(ctx, d.caller, name, req)
-	}
+}
+
+// take hands out what the identity of a seat serves by default.
+func (d *Door) take(ctx context.Context, s *seat, name string) (freshet.Answer, error) {
 	audit := d.broker.audit
 	if err := audit.fit(); err != nil {
 		return freshet.Answer{}, err

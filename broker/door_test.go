@@ -34,7 +34,7 @@ func TestDoorHitAllocatesNothingAndTakesNoLock(t *testing.T) {
 			if n := testing.AllocsPerRun(1000, hit); n != 0 {
 				t.Errorf("a hit allocates %v times", n)
 			}
-			e := b.entries["id"]
+			e := b.world.Load().entries["id"]
 			b.mu.Lock()
 			b.refused.mu.Lock()
 			e.last.mu.Lock()

@@ -68,6 +68,12 @@ func (b *Broker) may(c Caller, e *entry) bool {
 	return slices.Contains(p.UIDs, c.UID) || slices.ContainsFunc(c.GIDs, func(g uint32) bool { return slices.Contains(p.GIDs, g) })
 }
 
+// equal reports whether two policies are the same.
+func (p *Policy) equal(q *Policy) bool {
+	return slices.Equal(p.UIDs, q.UIDs) && slices.Equal(p.GIDs, q.GIDs) && p.Withheld == q.Withheld &&
+		slices.Equal(p.Tenants, q.Tenants) && slices.Equal(p.Scopes, q.Scopes) && slices.Equal(p.Audiences, q.Audiences)
+}
+
 // pins is the set of fields that accept their default alone: those that have one and no list of others.
 func (p *Policy) pins(d freshet.Request) freshet.Fields {
 	var f freshet.Fields

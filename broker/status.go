@@ -43,12 +43,13 @@ type KeyStatus struct {
 func (b *Broker) Status(c Caller) Status {
 	stats := b.cache.Stats()
 	s := Status{Entries: stats.Entries, Bytes: stats.Bytes, Flights: stats.Flights, AuditLost: b.audit.Lost(), Identities: []IdentityStatus{}}
-	names := b.names
+	w := b.world.Load()
+	names := w.names
 	if !b.oversees(c) {
-		names = b.Names(c)
+		names = b.names(w, c)
 	}
 	for _, name := range names {
-		s.Identities = append(s.Identities, b.entries[name].status())
+		s.Identities = append(s.Identities, w.entries[name].status())
 	}
 	return s
 }
@@ -85,15 +86,18 @@ func (e *entry) status() IdentityStatus {
 // HandOuts is how many times each identity's credential has been handed out: identity name → count. It takes O(identities +
 // doors).
 func (b *Broker) HandOuts() map[string]int64 {
-	n := make(map[string]int64, len(b.entries))
 	b.mu.Lock() // a door that closes counts either for itself or for its identities: a counter must not go back
 	defer b.mu.Unlock()
-	for name, e := range b.entries {
+	w := b.world.Load()
+	n := make(map[string]int64, len(w.entries))
+	for name, e := range w.entries {
 		n[name] = e.handedOut.Load()
 	}
 	for d := range b.doors {
-		for name, s := range d.seats {
-			n[name] += s.n.Load()
+		for name, s := range *d.seats.Load() {
+			if w.entries[name] != nil {
+				n[name] += s.n.Load()
+			}
 		}
 	}
 	return n
@@ -108,8 +112,9 @@ func (b *Broker) Stats() freshet.Stats { return b.cache.Stats() }
 // Each calls f with every identity's entries and the number of its retrievals that failed since one succeeded, in the order of
 // names.
 func (b *Broker) Each(f func(name string, entries []freshet.Entry, failures int)) {
-	for _, name := range b.names {
-		e := b.entries[name]
+	w := b.world.Load()
+	for _, name := range w.names {
+		e := w.entries[name]
 		e.last.mu.Lock()
 		failures := e.last.row
 		e.last.mu.Unlock()

@@ -105,8 +105,8 @@ type Identity struct {
 	Name     string
 	Pos      Position // of the name
 	Settings any      // what Kinds.Sources made, filled in
-	// Version names these settings, those of From and the secrets they name: it differs once any of them does. A
-	// command's secret counts by its words alone. It must not be shown, as it is partly made of secrets.
+	// Version names these settings but Allow and Release, those of From and the secrets they name: it differs once any of them
+	// does. A command's secret counts by its words alone. It must not be shown, as it is partly made of secrets.
 	Version string
 
 	at *places

@@ -32,7 +32,9 @@ func setVersions(f *File) {
 		} else {
 			c.text("")
 		}
-		c.value(reflect.ValueOf(*id))
+		retrieved := *id
+		retrieved.Allow, retrieved.Release = Allow{}, false // who may have a credential does not change it
+		c.value(reflect.ValueOf(retrieved))
 		if id.Settings != nil {
 			c.value(reflect.ValueOf(id.Settings).Elem())
 		}

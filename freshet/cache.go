@@ -128,7 +128,7 @@ func (c *Cache) Stats() Stats {
 	return Stats{Entries: c.count, Bytes: c.size, Flights: flights}
 }
 
-// slot returns the slot of a key, made if there is none.
+// slot returns the slot of a key, made if there is none; nil if the identity was removed.
 func (c *Cache) slot(a *ask) *slot {
 	key := []byte(a.key)
 	if s := c.index.find(a.hash, key); s != nil {
@@ -138,6 +138,9 @@ func (c *Cache) slot(a *ask) *slot {
 	defer c.mu.Unlock()
 	if s := c.index.find(a.hash, key); s != nil {
 		return s
+	}
+	if a.id.removed {
+		return nil
 	}
 	s := &slot{id: a.id, key: a.key, hash: a.hash, place: len(a.id.ring.slots)}
 	a.id.ring.slots = append(a.id.ring.slots, s)

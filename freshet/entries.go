@@ -23,7 +23,7 @@ func (id *Identity) Entries() []Entry {
 		s.mu.Unlock()
 		if v := s.cur.Load(); v != nil && v.at(now) != expired {
 			marks := v.marks.Load()
-			e.Credential, e.Stale, e.Rejected = v.cred, marks != 0, marks&markRejected != 0
+			e.Credential, e.Stale, e.Rejected = v.cred, marks&marksOdd != 0, marks&markRejected != 0
 		}
 		list = append(list, e)
 	}

@@ -16,6 +16,7 @@ const (
 	ReasonRejected Reason = "rejected" // a service refused the version served
 	ReasonMinTTL   Reason = "min_ttl"  // a caller asked for more life than the version served had left
 	ReasonInput    Reason = "input"    // another identity's credential is made from it
+	ReasonChanged  Reason = "changed"  // what the source reads has changed; see [Identity.Changed]
 )
 
 // Event is one retrieval, told to [CacheConfig].Observe once it has ended. It holds no secret.

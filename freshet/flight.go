@@ -18,9 +18,10 @@ type flight struct {
 	reason Reason
 	done   chan struct{}
 
-	landed  bool // under slot.mu
-	version *version
-	err     *Error
+	landed   bool // under slot.mu
+	outdated bool // under slot.mu: what the source reads has changed since it began
+	version  *version
+	err      *Error
 }
 
 // ask is one caller's question, on its way past the hit path.
@@ -43,6 +44,9 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 	}
 	for {
 		s := c.slot(a)
+		if s == nil {
+			return nil, Answer{}, a.id.errRemoved()
+		}
 		f, ans, err := s.join(ctx, a)
 		switch {
 		case err == errGone:
@@ -291,6 +295,9 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 			f.err = AsError(err).of(s.id)
 			s.failLocked(now, f.err)
 		}
+		if f.outdated {
+			s.renewLocked(now)
+		}
 	}
 	s.mu.Unlock()
 	if first {
@@ -338,7 +345,7 @@ func (s *slot) failLocked(now clock.Reading, err *Error) {
 	s.failures++
 	var lifetime time.Duration
 	if v := s.cur.Load(); v != nil {
-		if v.at(now) != fresh || v.marks.Load()&markRejected != 0 {
+		if v.at(now) != fresh || v.marks.Load()&(markRejected|markChanged) != 0 {
 			v.marks.Or(markStale)
 		}
 		lifetime = v.cred.life.lifetime

@@ -73,6 +73,7 @@ type Identity struct {
 	issuer    string
 	ancestry  []string // its own name and those of all the identities it is made from
 	ring      ring     // its slots, under cache.mu
+	removed   bool     // under cache.mu
 }
 
 // private is what no print of an identity may show; see [Credential] for why it is behind a pointer.
@@ -146,6 +147,8 @@ type Answer struct {
 	Short bool
 	// Rejected: a service refused this version, though not to this caller.
 	Rejected bool
+	// Due: the time to replace it has come, so RefreshAt has passed.
+	Due bool
 	// Retrieved: this caller waited for a retrieval; otherwise the answer came from memory.
 	Retrieved bool
 

@@ -19,6 +19,9 @@ type version struct {
 const (
 	markRejected = 1 << iota // a service refused it
 	markStale                // it should have been replaced, and the last attempt to do so failed
+	markChanged              // what it was read from has changed since
+
+	marksOdd = markRejected | markStale // callers are told of these
 )
 
 // newVersion plans cred, which replaces old (or nothing, if nil). An issuer that gives the same credential again, or one that
@@ -53,6 +56,8 @@ func (s *slot) refresh(now clock.Reading) {
 	switch {
 	case v == nil:
 		return
+	case v.marks.Load()&markChanged != 0:
+		reason = ReasonChanged
 	case v.at(now) == fresh && v.marks.Load()&markRejected == 0:
 		return
 	case v.at(now) == fresh: // rejected: as far apart as if its rejecter had asked

@@ -58,10 +58,10 @@ func (s *slot) hit(w *wish) (Answer, bool) {
 		s.used.Store(true)
 	}
 	marks := v.marks.Load()
-	if st == due || marks&markRejected != 0 {
+	if st == due || marks&(markRejected|markChanged) != 0 {
 		s.refresh(now)
 	}
-	return Answer{Credential: v.cred, Stale: marks != 0, Rejected: marks&markRejected != 0, due: v.due.Wall}, true
+	return Answer{Credential: v.cred, Stale: marks&marksOdd != 0, Rejected: marks&markRejected != 0, Due: st == due, due: v.due.Wall}, true
 }
 
 // grants reports whether a version that has not expired is what is wished for.
@@ -71,7 +71,7 @@ func (v *version) grants(w *wish, now clock.Reading) bool {
 		return false
 	case w.minTTL > 0 && now.Until(v.cred.life.expires()) < w.minTTL:
 		return false
-	case w.input && (now.Reached(v.early) || v.marks.Load()&markRejected != 0):
+	case w.input && (now.Reached(v.early) || v.marks.Load()&(markRejected|markChanged) != 0):
 		return false
 	}
 	return true
@@ -83,8 +83,9 @@ func (v *version) answer(w *wish, now clock.Reading) Answer {
 	return Answer{
 		Credential: v.cred,
 		due:        v.due.Wall,
-		Stale:      marks != 0,
+		Stale:      marks&marksOdd != 0,
 		Rejected:   marks&markRejected != 0,
 		Short:      w.minTTL > 0 && now.Until(v.cred.life.expires()) < w.minTTL,
+		Due:        now.Reached(v.due),
 	}
 }

@@ -1,0 +1,216 @@
+package freshet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// paper is a source that reads what a test writes, as one of a file does.
+type paper struct {
+	text  atomic.Value // string; "" cannot be read
+	reads atomic.Int64
+	gate  chan struct{} // if set, a read that has begun waits for it
+}
+
+func (p *paper) Retrieve(ctx context.Context, _ Request) (*Credential, error) {
+	text := p.text.Load().(string)
+	p.reads.Add(1)
+	if p.gate != nil {
+		select {
+		case <-p.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if text == "" {
+		return nil, Errorf(Malformed, "half written")
+	}
+	return NewBearer(text, "", Validity{Lifetime: 10 * time.Hour})
+}
+
+func (p *paper) write(text string) { p.text.Store(text) }
+
+func token(t *testing.T, id *Identity) Answer {
+	t.Helper()
+	a, err := id.Get(t.Context(), Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestChangeOfWhatASourceReadsIsInUseWithoutAnybodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(paper)
+		p.write("one")
+		var reasons []Reason
+		id := add(t, newCache(t, CacheConfig{Observe: func(e Event) { reasons = append(reasons, e.Reason) }}), IdentityConfig{Source: p})
+		h := mustHandle(t, id, Request{})
+		if got := token(t, id).Credential.Token(); got != "one" {
+			t.Fatal(got)
+		}
+		p.write("two")
+		id.Changed()
+		synctest.Wait()
+		a, err := h.Get(t.Context())
+		if err != nil || a.Credential.Token() != "two" || a.Retrieved || a.Stale {
+			t.Errorf("got %v, %v after the change, want the new token, fresh, from memory", a.Credential, err)
+		}
+		if want := "[miss changed]"; fmt.Sprint(reasons) != want || p.reads.Load() != 2 {
+			t.Errorf("got reasons %v of %d reads, want %s", reasons, p.reads.Load(), want)
+		}
+		<-time.After(time.Minute)
+		token(t, id)
+		synctest.Wait()
+		if n := p.reads.Load(); n != 2 {
+			t.Errorf("got %d reads once the change was in use, want no more than 2", n)
+		}
+	})
+}
+
+func TestChangeIsServedAroundUntilItCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(paper)
+		p.write("one")
+		id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: p})
+		token(t, id)
+		p.write("")
+		id.Changed()
+		synctest.Wait()
+		if a := token(t, id); a.Credential.Token() != "one" || !a.Stale {
+			t.Errorf("got %v, stale %v, want the old token, stale: the change cannot be read", a.Credential, a.Stale)
+		}
+		p.write("two")
+		id.Changed() // at once, however short ago the last attempt was
+		synctest.Wait()
+		if a := token(t, id); a.Credential.Token() != "two" || a.Stale {
+			t.Errorf("got %v, stale %v, want what was written last", a.Credential, a.Stale)
+		}
+	})
+}
+
+func TestChangeDuringARetrievalIsReadAfterIt(t *testing.T) {
+	for _, cold := range []bool{true, false} {
+		t.Run(fmt.Sprintf("cold=%v", cold), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := new(paper)
+				p.write("zero")
+				id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: p})
+				if !cold {
+					token(t, id)
+				}
+				p.gate = make(chan struct{})
+				p.write("one")
+				if cold {
+					go id.Get(t.Context(), Request{})
+				} else {
+					id.Changed()
+				}
+				synctest.Wait() // it has read "one", and has not returned
+				p.write("two")
+				id.Changed()
+				id.Changed() // one more retrieval is enough for any number of changes
+				before := p.reads.Load()
+				close(p.gate)
+				synctest.Wait()
+				if got := token(t, id).Credential.Token(); got != "two" || p.reads.Load() != before+1 {
+					t.Errorf("got %q after %d more reads, want what was written last after 1", got, p.reads.Load()-before)
+				}
+			})
+		})
+	}
+}
+
+func TestChangeEndsTheWaitAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail atomic.Bool
+		var calls atomic.Int64
+		id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: SourceFunc(func(context.Context, Request) (*Credential, error) {
+			if calls.Add(1); fail.Load() {
+				return nil, Errorf(LoginNeeded, "log in")
+			}
+			return NewBearer(fmt.Sprint(calls.Load()), "", Validity{Lifetime: 10 * time.Hour})
+		})})
+		token(t, id)
+		fail.Store(true)
+		<-time.After(6 * time.Hour) // due
+		token(t, id)
+		synctest.Wait()
+		if calls.Load() != 2 {
+			t.Fatalf("%d calls", calls.Load())
+		}
+		fail.Store(false)
+		id.Changed() // the login
+		synctest.Wait()
+		if a := token(t, id); a.Credential.Token() != "3" || a.Stale {
+			t.Errorf("got %v, stale %v right after the login, want a new token", a.Credential, a.Stale)
+		}
+	})
+}
+
+func TestUnreadKeysAreNotRetrievedForAChange(t *testing.T) {
+	p := new(paper)
+	p.write("one")
+	id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: p})
+	id.Changed()
+	if n := p.reads.Load(); n != 0 {
+		t.Errorf("%d reads for nobody", n)
+	}
+}
+
+func TestRemovedIdentityServesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &paper{gate: make(chan struct{})}
+		p.write("one")
+		c := newCache(t, CacheConfig{})
+		other := add(t, c, IdentityConfig{Name: "other", Source: SourceFunc(func(context.Context, Request) (*Credential, error) {
+			return NewBearer("other", "", Validity{Lifetime: time.Hour})
+		})})
+		token(t, other)
+		id := add(t, c, IdentityConfig{Name: "id", Version: "1", Source: p})
+		waiter := make(chan error, 1)
+		go func() {
+			a, err := id.Get(t.Context(), Request{})
+			if err == nil && a.Credential.Token() != "one" {
+				err = errors.New(a.Credential.Token())
+			}
+			waiter <- err
+		}()
+		synctest.Wait()
+		c.Remove(id)
+		c.Remove(id)
+		late := AsError(func() error { _, err := id.Get(t.Context(), Request{}); return err }())
+		if late == nil || late.Kind != Invalid || late.Identity != "id" {
+			t.Errorf("got %v of a removed identity, want an error of kind invalid", late)
+		}
+		close(p.gate)
+		if err := <-waiter; err != nil {
+			t.Errorf("who waited got %v, want the answer", err)
+		}
+		synctest.Wait()
+		if s := c.Stats(); s.Entries != 1 || s.Flights != 0 {
+			t.Errorf("got %+v after the removal, want the other identity's entry alone", s)
+		}
+		again := add(t, c, IdentityConfig{Name: "id", Version: "1", Source: p})
+		h := mustHandle(t, again, Request{})
+		p.write("two")
+		if got := token(t, again).Credential.Token(); got != "two" {
+			t.Errorf("got %q of an identity added anew, want nothing of the old one", got)
+		}
+		if _, err := h.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Remove(again)
+		if _, err := h.Get(t.Context()); AsError(err).Kind != Invalid {
+			t.Errorf("got %v by a handle to a removed identity, want an error of kind invalid", err)
+		}
+		if err := func() error { c.Remove(other); _, err := other.Get(t.Context(), Request{}); return err }(); err == nil {
+			t.Error("the last identity still answers once it is removed")
+		}
+	})
+}
