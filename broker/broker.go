@@ -92,8 +92,16 @@ func (b *Broker) names(w *world, c Caller) []string {
 	return names
 }
 
-// oversees reports whether the caller is the broker's own user, or root: they see, and may reject, what is anybody's.
-func (b *Broker) oversees(c Caller) bool { return c.Peer && (c.UID == b.owner || c.UID == 0) }
+// Kind is the kind of source of an identity; "" where there is none of that name.
+func (b *Broker) Kind(name string) string {
+	if e := b.world.Load().entries[name]; e != nil {
+		return e.kind
+	}
+	return ""
+}
+
+// Oversees reports whether the caller is the broker's own user, or root: they see, and may reject, what is anybody's.
+func (b *Broker) Oversees(c Caller) bool { return c.Peer && (c.UID == b.owner || c.UID == 0) }
 
 // lookup finds an identity that the caller may use. To somebody who may use none, an identity that exists and one that does
 // not look alike.
@@ -119,7 +127,7 @@ func (b *Broker) unknown(w *world, c Caller, name string) error {
 	switch may := b.names(w, c); {
 	case len(may) > 0:
 		return e.WithHint("there are: %s", strings.Join(may, ", "))
-	case b.oversees(c):
+	case b.Oversees(c):
 		return e.WithHint("no identity is configured for you")
 	}
 	b.audit.deny(c, "", "policy")

@@ -85,7 +85,7 @@ func (b *Broker) release(w *world, c Caller, name string) (*entry, error) {
 func (b *Broker) Reject(c Caller, name, fingerprint string) error {
 	w := b.world.Load()
 	e := w.entries[name]
-	if e == nil || !b.oversees(c) {
+	if e == nil || !b.Oversees(c) {
 		var err error
 		if e, err = b.lookup(w, c, name); err != nil {
 			return err

@@ -24,6 +24,7 @@ type IdentityStatus struct {
 	LastSuccess *time.Time  `json:"last_success,omitempty"`
 	LastFailure *time.Time  `json:"last_failure,omitempty"`
 	LastError   string      `json:"last_error,omitempty"` // of the last failure, if it came after the last success
+	LastHint    string      `json:"last_hint,omitempty"`  // what to do about it
 }
 
 // KeyStatus is one key of an identity.
@@ -32,6 +33,8 @@ type KeyStatus struct {
 	Fingerprint string     `json:"fingerprint,omitempty"`
 	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
 	Remaining   float64    `json:"remaining_seconds,omitempty"`
+	RefreshAt   *time.Time `json:"refresh_at,omitempty"`
+	RefreshIn   float64    `json:"refresh_in_seconds,omitempty"`
 	Stale       bool       `json:"stale"`
 	Rejected    bool       `json:"rejected"`
 	Refreshing  bool       `json:"refreshing"`
@@ -45,7 +48,7 @@ func (b *Broker) Status(c Caller) Status {
 	s := Status{Entries: stats.Entries, Bytes: stats.Bytes, Flights: stats.Flights, AuditLost: b.audit.Lost(), Identities: []IdentityStatus{}}
 	w := b.world.Load()
 	names := w.names
-	if !b.oversees(c) {
+	if !b.Oversees(c) {
 		names = b.names(w, c)
 	}
 	for _, name := range names {
@@ -64,6 +67,9 @@ func (e *entry) status() IdentityStatus {
 				at := c.Expires()
 				ks.ExpiresAt, ks.Remaining = &at, c.Remaining().Seconds()
 			}
+			if at := k.RefreshAt; !at.IsZero() {
+				ks.RefreshAt, ks.RefreshIn = &at, max(0, at.Sub(freshet.Now().Wall()).Seconds())
+			}
 		}
 		s.Keys = append(s.Keys, ks)
 	}
@@ -77,7 +83,7 @@ func (e *entry) status() IdentityStatus {
 		at := e.last.failure
 		s.LastFailure = &at
 		if e.last.row > 0 {
-			s.LastError = e.last.err.Error()
+			s.LastError, s.LastHint = e.last.err.Error(), e.last.err.Hint
 		}
 	}
 	return s

@@ -64,6 +64,14 @@ func (b *Broker) Reconfigure(identities []Identity) (Changes, error) {
 	return compare(old, next), nil
 }
 
+// Changed says that what an identity's source reads has changed: see [freshet.Identity.Changed].
+func (b *Broker) Changed(name string) {
+	if e := b.world.Load().entries[name]; e != nil {
+		b.log.Debug("what a source reads has changed", "identity", name)
+		e.Identity.Changed()
+	}
+}
+
 // build makes the world of some identities, keeping what it can of the old one. It returns what it added to the cache.
 func (b *Broker) build(old *world, identities []Identity) (_ *world, added []*freshet.Identity, err error) {
 	byName := make(map[string]*Identity, len(identities))

@@ -43,6 +43,7 @@ func TestReconfigurationKeepsWhatHasNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer door.Close()
+	seat := (*door.seats.Load())["kept"]
 	fresh, added := new(issuer), new(issuer)
 	fresh.calls.Store(100) // none of its answers is one of the other's
 	c, err := b.Reconfigure([]Identity{versioned("kept", "1", new(issuer)), versioned("changed", "2", fresh), versioned("added", "1", added)})
@@ -73,6 +74,9 @@ func TestReconfigurationKeepsWhatHasNotChanged(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && freshet.AsError(err).Kind != want {
 			t.Errorf("by the door: %s: got %v, want kind %q", name, err, want)
 		}
+	}
+	if (*door.seats.Load())["kept"] != seat {
+		t.Error("the door counts anew for an identity that has not changed")
 	}
 	if one.calls.Load() != 1 || b.Stats().Entries != 3 {
 		t.Errorf("got %d calls of the kept identity's source and %d entries, want 1 and 3", one.calls.Load(), b.Stats().Entries)
@@ -120,6 +124,13 @@ func TestReconfigurationOfAnInputReachesWhatIsMadeOfIt(t *testing.T) {
 	before, err := served(t, b, self, "out")
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A version has to cover what its identity is made of.
+	if _, err := b.Reconfigure([]Identity{versioned("in", "2", in), made("1")}); freshet.AsError(err).Kind != freshet.Invalid {
+		t.Errorf("got %v, want an error of kind invalid", err)
+	}
+	if got, err := served(t, b, self, "out"); got != before || err != nil {
+		t.Errorf("got %s, %v after a change that was refused", got, err)
 	}
 	if _, err := b.Reconfigure([]Identity{versioned("in", "2", in), made("1 over 2")}); err != nil {
 		t.Fatal(err)

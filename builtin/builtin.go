@@ -20,6 +20,8 @@ type Source struct {
 	New func(settings any, run *child.Runner) (freshet.Source, error)
 	// Type is what its credentials consist of; "" where that is known only once it has answered.
 	Type freshet.Type
+	// Azure tells that its tokens are Microsoft Entra's, which Azure's SDKs ask for by resource.
+	Azure bool
 	// Warn says what settings may do that their author may not want; nil or "" for nothing.
 	Warn func(settings any) string
 }
@@ -38,6 +40,9 @@ type Endpoint struct {
 	Path string
 	// Type is what it can carry.
 	Type freshet.Type
+	// Azure tells that a session opens it for the identities of such sources, and no other for them. Whoever configures an
+	// endpoint knows what it is for.
+	Azure bool
 	// Many tells that one handler serves many identities; otherwise it serves one.
 	Many bool
 	// New makes its handler.
@@ -51,7 +56,13 @@ type Endpoint struct {
 // Format is a rendering of a credential on standard output.
 type Format struct {
 	Name   string
-	Render func(freshet.Answer) ([]byte, error)
+	Render func(freshet.Answer, Rendering) ([]byte, error)
+}
+
+// Rendering is what a format may depend on beside the credential.
+type Rendering struct {
+	Request freshet.Request     // what was asked for
+	Getenv  func(string) string // the environment of the program that wants it
 }
 
 // source makes a row of a constructor with its own type of settings.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"freshet.dev/endpoint/awscontainer"
+	"freshet.dev/endpoint/azureappservice"
 	"freshet.dev/endpoint/oauthtoken"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/guard"
@@ -19,6 +20,14 @@ func Endpoints() []Endpoint {
 				return awscontainer.New(door, door.Names()[0], secret)
 			},
 			Environment: func(base, secret, _ string) map[string]string { return awscontainer.Environment(base, secret) },
+		},
+		{
+			Name: "azure-app-service", Type: freshet.Bearer, Azure: true, Path: azureappservice.Path, Deny: azureappservice.Deny,
+			Config: func() any { return new(azureappservice.Config) },
+			New: func(settings any, door Door, secret guard.Secret) http.Handler {
+				return azureappservice.New(*settings.(*azureappservice.Config), door, door.Names()[0], secret)
+			},
+			Environment: func(base, secret, _ string) map[string]string { return azureappservice.Environment(base, secret) },
 		},
 		{
 			Name: "oauth-token", Type: freshet.Bearer, Path: oauthtoken.Path, Deny: oauthtoken.Deny, Many: true,

@@ -4,16 +4,29 @@ import (
 	"strings"
 
 	"freshet.dev/format/awsprocess"
+	"freshet.dev/format/az"
+	"freshet.dev/format/azd"
+	"freshet.dev/format/env"
+	"freshet.dev/format/header"
 	"freshet.dev/format/json"
+	"freshet.dev/format/kubeexec"
 	"freshet.dev/format/raw"
+	"freshet.dev/freshet"
 )
 
 // Formats are the renderings there are.
 func Formats() []Format {
 	return []Format{
-		{"raw", raw.Render},
-		{"json", json.Render},
-		{"aws-process", awsprocess.Render},
+		{"raw", alike(raw.Render)},
+		{"json", alike(json.Render)},
+		{"header", alike(header.Render)},
+		{"env", alike(env.Render)},
+		{"aws-process", alike(awsprocess.Render)},
+		{"kube-exec", func(a freshet.Answer, r Rendering) ([]byte, error) {
+			return kubeexec.Render(a, r.Getenv(kubeexec.EnvInfo))
+		}},
+		{"az", func(a freshet.Answer, r Rendering) ([]byte, error) { return az.Render(a, r.Request.Tenant) }},
+		{"azd", alike(azd.Render)},
 	}
 }
 
@@ -29,4 +42,9 @@ func FormatNames() string {
 		names = append(names, f.Name)
 	}
 	return strings.Join(names, ", ")
+}
+
+// alike adapts a format that depends on the credential alone.
+func alike(render func(freshet.Answer) ([]byte, error)) func(freshet.Answer, Rendering) ([]byte, error) {
+	return func(a freshet.Answer, _ Rendering) ([]byte, error) { return render(a) }
 }

@@ -3,8 +3,12 @@ package builtin
 import (
 	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
+	"freshet.dev/source/awsprofile"
+	"freshet.dev/source/awsrole"
 	"freshet.dev/source/awswebidentity"
+	"freshet.dev/source/azurecli"
 	"freshet.dev/source/file"
+	"freshet.dev/source/lab"
 	"freshet.dev/source/oauth2"
 	"freshet.dev/source/process"
 )
@@ -18,9 +22,17 @@ func Sources() []Source {
 		}
 		return "its command has no {scope}, {tenant} or {audience}, so it cannot know what a caller asks for"
 	}
+	role := source("aws-role", freshet.AWS, alone(awsrole.New))
+	role.Warn = func(settings any) string { return settings.(*awsrole.Config).Warning() }
+	az := source("azure-cli", freshet.Bearer, azurecli.New)
+	az.Azure = true
 	return []Source{
+		source("aws-profile", freshet.AWS, awsprofile.New),
+		role,
 		source("aws-web-identity", freshet.AWS, alone(awswebidentity.New)),
+		az,
 		source("file", freshet.Bearer, alone(file.New)),
+		source("lab", "", alone(lab.New)),
 		source("oauth2", freshet.Bearer, oauth2.New),
 		helper,
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"freshet.dev/broker"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/socket"
 	"freshet.dev/internal/wire"
@@ -112,6 +113,21 @@ func (c *Client) Reject(ctx context.Context, identity, fingerprint string) error
 		return err
 	}
 	return c.call(ctx, "POST", path, map[string]string{"fingerprint": fingerprint}, nil)
+}
+
+// Status is what the daemon tells of itself and of the identities that the caller may use; no secret is in it.
+type Status struct {
+	wire.Running
+	broker.Status
+}
+
+// Status asks for the daemon's status. It takes the daemon O(keys).
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	var s Status
+	if err := c.call(ctx, "GET", "/v1/status", struct{}{}, &s); err != nil {
+		return nil, err
+	}
+	return &s, nil
 }
 
 // Session is a door that the daemon keeps open until Close, or until this process ends.

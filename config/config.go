@@ -168,6 +168,17 @@ func (f *File) CheckSecrets() error {
 	return all.sorted()
 }
 
+// SecretFiles lists the files that hold the secrets it names.
+func (f *File) SecretFiles() []string {
+	var files []string
+	for _, s := range f.secrets {
+		if s.value.File != "" {
+			files = append(files, s.value.File)
+		}
+	}
+	return files
+}
+
 // Parse reads a configuration. Its error is an Errors; name stands for the file in it.
 func Parse(name string, data []byte, kinds Kinds) (*File, error) {
 	body, errs := parse(name, data)

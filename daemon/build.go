@@ -14,6 +14,7 @@ import (
 	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
 	"freshet.dev/internal/field"
+	"freshet.dev/internal/watch"
 )
 
 // Kinds are the kinds of source and endpoint that a configuration can name.
@@ -35,24 +36,59 @@ type Options struct {
 	Observe func(freshet.Event)
 	// Around, if set, gives what is put around an identity's retrievals: see [freshet.Around].
 	Around freshet.Around
+	// Run runs what sources start; nil: a runner of this broker's own.
+	Run *child.Runner
+	// Watch, if set, tells of changes in the files that sources read.
+	Watch *watch.Watcher
 }
 
 // Broker makes a broker of a configuration. It retrieves nothing. Errors are of kind [freshet.Invalid].
 func Broker(cfg *config.File, o Options) (*broker.Broker, error) {
-	run := child.NewRunner(0)
-	bc := broker.Config{
-		Cache: freshet.CacheConfig{Entries: cfg.Cache.Entries, Bytes: int64(cfg.Cache.Bytes), Observe: o.Observe},
-		Owner: uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
+	if o.Run == nil {
+		o.Run = child.NewRunner(0)
 	}
+	ids, err := identities(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	b, err := broker.New(broker.Config{
+		Identities: ids,
+		Cache:      freshet.CacheConfig{Entries: cfg.Cache.Entries, Bytes: int64(cfg.Cache.Bytes), Observe: o.Observe},
+		Owner:      uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
+	})
+	if err == nil && o.Watch != nil {
+		watchSources(o.Watch, b, ids)
+	}
+	return b, err
+}
+
+// watchSources has an identity refreshed when a file that its source reads changes. What it returns ends that.
+func watchSources(w *watch.Watcher, b *broker.Broker, ids []broker.Identity) (stop func()) {
+	var all []func()
+	for _, id := range ids {
+		if reader, ok := id.Source.(interface{ Files() []string }); ok {
+			all = append(all, w.Add(reader.Files, func() { b.Changed(id.Name) }))
+		}
+	}
+	return func() {
+		for _, remove := range all {
+			remove()
+		}
+	}
+}
+
+// identities makes the sources of a configuration.
+func identities(cfg *config.File, o Options) ([]broker.Identity, error) {
+	var all []broker.Identity
 	for i := range cfg.Identities {
-		id, err := identity(&cfg.Identities[i], run)
+		id, err := identity(&cfg.Identities[i], o.Run)
 		if err != nil {
 			return nil, err
 		}
 		id.Around = o.Around
-		bc.Identities = append(bc.Identities, id)
+		all = append(all, id)
 	}
-	return broker.New(bc)
+	return all, nil
 }
 
 func identity(c *config.Identity, run *child.Runner) (broker.Identity, error) {

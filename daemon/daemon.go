@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,27 +22,51 @@ import (
 	"freshet.dev/internal/child"
 	"freshet.dev/internal/guard"
 	"freshet.dev/internal/socket"
+	"freshet.dev/internal/watch"
 	"freshet.dev/localapi"
 	"freshet.dev/metrics"
 )
 
 // Daemon is a running configuration.
 type Daemon struct {
-	broker    *broker.Broker
-	log       *slog.Logger
-	api       *localapi.API
-	socket    *socket.Listener
-	path      string // of the socket
-	endpoints []*endpoint
-	metrics   *metricsServer // nil: none
-	strict    bool           // the audit is required
-	ending    chan struct{}
+	broker  *broker.Broker
+	log     *slog.Logger
+	api     *localapi.API
+	socket  *socket.Listener
+	path    string         // of the socket
+	metrics *metricsServer // nil: none
+	figures *metrics.Metrics
+	version string
+	strict  bool // the audit is required
+	run     *child.Runner
+	watcher *watch.Watcher
+	servers servers
+	ctx     context.Context // until the shutdown begins
+	end     context.CancelFunc
+	wanted  chan struct{} // holds one wish for a reload
+
+	changing  sync.Mutex // one reload at a time
+	endpoints map[netip.AddrPort]*endpoint
+	unwatch   func()
+	running   atomic.Pointer[running]
+}
+
+// running is the configuration in force, and what is wrong with the file as it is now.
+type running struct {
+	cfg *config.File
+	err error // nil: the file is in force
 }
 
 // Start takes every socket, port and file that a configuration names, or none: on an error nothing is left open. Nothing is
 // retrieved until somebody asks.
 func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logger) (d *Daemon, err error) {
-	d = &Daemon{log: log, path: SocketPath(cfg), strict: cfg.Audit.Required, ending: make(chan struct{})}
+	d = &Daemon{
+		log: log, path: SocketPath(cfg), version: version, strict: cfg.Audit.Required, run: child.NewRunner(0),
+		wanted: make(chan struct{}, 1),
+	}
+	d.ctx, d.end = context.WithCancel(context.Background())
+	d.servers.init(log)
+	d.running.Store(&running{cfg: cfg})
 	defer func() {
 		if err != nil {
 			d.abandon()
@@ -60,22 +86,33 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 			return d, err
 		}
 	}
-	m := metrics.New(version)
-	if d.broker, err = Broker(cfg, Options{Log: log, Audit: audit, Observe: m.Observe}); err != nil {
+	d.figures = metrics.New(version)
+	if d.broker, err = Broker(cfg, Options{Log: log, Audit: audit, Observe: d.figures.Observe, Run: d.run}); err != nil {
 		audit.Close()
 		return d, err
 	}
-	m.Read(d.broker)
-	if d.metrics, err = listenMetrics(cfg.Metrics, m.Handler()); err != nil {
+	d.figures.Read(d.broker)
+	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}
-	if err := d.listen(ctx, cfg, child.NewRunner(0)); err != nil {
+	secrets, err := endpointSecrets(ctx, cfg, d.run)
+	if err != nil {
 		return d, err
+	}
+	if d.endpoints, err = listenFor(cfg, nil); err != nil {
+		return d, err
+	}
+	fronts, err := openFronts(cfg, d.broker, secrets)
+	if err != nil {
+		return d, err
+	}
+	for address, f := range fronts {
+		d.endpoints[address].front.Store(f)
 	}
 	sessions := &Sessions{Broker: d.broker, Socket: d.path}
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, OpenSession: sessions.Open, Ending: d.ending, Metrics: m.Handler(), ConfigPath: cfg.Path, ConfigHash: cfg.Digest,
-		Version: version, Log: log,
+		Broker: d.broker, OpenSession: sessions.Open, Ending: d.ctx.Done(), Running: d.status, Reload: d.Reload,
+		Metrics: d.figures.Handler(), Log: log,
 	})
 	SweepRuns()
 	return d, nil
@@ -124,6 +161,7 @@ func socketGroup(cfg *config.File) (int, error) {
 
 // abandon closes what a failed start had opened.
 func (d *Daemon) abandon() {
+	d.end()
 	for _, e := range d.endpoints {
 		e.listener.Close()
 	}
@@ -140,9 +178,12 @@ func (d *Daemon) abandon() {
 
 // String says where the daemon listens, for its ready line.
 func (d *Daemon) String() string {
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	s := []string{"socket " + d.path}
-	for _, e := range d.endpoints {
-		s = append(s, fmt.Sprintf("%s at %s", strings.Join(e.kinds, ", "), e.listener.Addr()))
+	for _, address := range slices.SortedFunc(maps.Keys(d.endpoints), netip.AddrPort.Compare) {
+		e := d.endpoints[address]
+		s = append(s, fmt.Sprintf("%s at %s", strings.Join(e.front.Load().kinds, ", "), e.listener.Addr()))
 	}
 	if d.metrics != nil {
 		s = append(s, "metrics at "+d.metrics.listener.Addr().String())
@@ -154,46 +195,34 @@ func (d *Daemon) String() string {
 const drain = 5 * time.Second
 
 // Serve answers until ctx ends, then drains: no new requests, those under way are answered, retrievals end. It returns within
-// twice the drain time.
-func (d *Daemon) Serve(ctx context.Context) error {
-	type serving struct {
-		server   *http.Server
-		listener net.Listener
-	}
-	all := []serving{{d.api.Server(), d.socket}}
+// twice the drain time. ready is called once everything is served.
+func (d *Daemon) Serve(ctx context.Context, ready func()) error {
+	d.watcher = watch.New(d.log)
+	d.follow()
+	d.servers.start(d.api.Server(), d.socket)
 	for _, e := range d.endpoints {
-		all = append(all, serving{guard.Server(&e.routes, writeTimeout), e.listener})
+		e.server = d.servers.start(guard.Server(e, writeTimeout), e.listener)
 	}
 	if d.metrics != nil {
-		all = append(all, serving{guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener})
+		d.servers.start(guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener)
 	}
-	failed := make(chan error, len(all))
-	for _, s := range all {
-		s.server.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
-		go func() { failed <- s.server.Serve(s.listener) }()
-	}
+	var reloads sync.WaitGroup
+	reloads.Go(d.reloads)
+	ready()
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case err = <-d.servers.failed:
 		d.log.Error("a server stopped", "error", err)
 	}
-	close(d.ending) // sessions stay open as long as their clients do; every other request has an end of its own
+	d.end() // sessions stay open as long as their clients do; every other request has an end of its own
+	d.watcher.Close()
+	reloads.Wait()
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
-	var drained sync.WaitGroup
-	for _, s := range all { // at once: while one waits for its requests, no other may take new ones
-		drained.Go(func() {
-			if s.server.Shutdown(bounded) != nil {
-				s.server.Close()
-			}
-		})
-	}
-	drained.Wait()
+	d.servers.stop(bounded)
 	for _, e := range d.endpoints {
-		for _, door := range e.doors {
-			door.Close()
-		}
+		e.front.Load().close()
 	}
 	bounded, cancel = context.WithTimeout(context.Background(), drain)
 	defer cancel()

@@ -50,7 +50,7 @@ func start(t *testing.T, cfg *config.File) *Daemon {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- d.Serve(ctx) }()
+	go func() { ended <- d.Serve(ctx, func() {}) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -77,7 +77,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-const identities = `
+const twoIdentities = `
 identities:
   api: {source: file, path: DIR/token, lifetime: 1h}
   keys: {source: process, command: [echo, '{"Version":1,"AccessKeyId":"AKID","SecretAccessKey":"s"}']}
@@ -86,7 +86,7 @@ identities:
 // TestEndpointsShareAnAddress spells one address in two ways: both dialects are served there.
 func TestEndpointsShareAnAddress(t *testing.T) {
 	port := freePort(t)
-	cfg := load(t, identities+fmt.Sprintf(`
+	cfg := load(t, twoIdentities+fmt.Sprintf(`
 endpoints:
   - {endpoint: oauth-token, listen: '127.0.0.1:%[1]s', identity: api, secret: {env: DOOR}}
   - {endpoint: aws-container, listen: 'localhost:%[1]s', identity: keys, secret: {env: DOOR}}
@@ -126,7 +126,7 @@ func read(t *testing.T, resp *http.Response, err error) string {
 
 // TestMetricsOnLoopbackAreNotForPages scrapes as Prometheus does, and as a page does whose host's name means this machine.
 func TestMetricsOnLoopbackAreNotForPages(t *testing.T) {
-	d := start(t, load(t, identities+"metrics: {listen: 127.0.0.1:0}\n"))
+	d := start(t, load(t, twoIdentities+"metrics: {listen: 127.0.0.1:0}\n"))
 	at := "http://" + d.metrics.listener.Addr().String()
 	for _, test := range []struct{ path, host, origin, want string }{
 		{"/metrics", "", "", "200 OK"},
@@ -172,7 +172,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 		"socket's group":    "socket: {group: no-such-group}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := load(t, identities+text)
+			cfg := load(t, twoIdentities+text)
 			d, err := Start(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 			if err == nil || d != nil {
 				t.Fatalf("got %v, %v, want an error alone", d, err)
@@ -187,19 +187,19 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 				l.Close()
 			}
 			// The same socket can be taken at once.
-			start(t, load(t, identities))
+			start(t, load(t, twoIdentities))
 		})
 	}
 }
 
 // TestServeEndsWhenAServerStops closes a listener under a running daemon: it ends, and says so.
 func TestServeEndsWhenAServerStops(t *testing.T) {
-	d, err := Start(t.Context(), load(t, identities+"metrics: {listen: 127.0.0.1:0}\n"), "test", slog.New(slog.DiscardHandler))
+	d, err := Start(t.Context(), load(t, twoIdentities+"metrics: {listen: 127.0.0.1:0}\n"), "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.metrics.listener.Close()
-	if err := d.Serve(t.Context()); err == nil || freshet.AsError(err).Kind != freshet.Unavailable {
+	if err := d.Serve(t.Context(), func() {}); err == nil || freshet.AsError(err).Kind != freshet.Unavailable {
 		t.Errorf("got %v, want an error of kind unavailable", err)
 	}
 }
@@ -212,7 +212,7 @@ func TestCheckSaysWhatServingWould(t *testing.T) {
 		"socket: {group: no-such-group}\n": "socket.group: group: unknown group no-such-group",
 		"metrics: {listen: 127.0.0.1:0}\n": "",
 	} {
-		cfg := load(t, identities+text)
+		cfg := load(t, twoIdentities+text)
 		t.Setenv("SHORT", "short")
 		for what, err := range map[string]error{"Check": Check(t.Context(), cfg), "Start": startAndEnd(t, cfg)} {
 			if got := fmt.Sprint(err); got != want && (err != nil || want != "") {
@@ -229,7 +229,7 @@ func startAndEnd(t *testing.T, cfg *config.File) error {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	return d.Serve(ended)
+	return d.Serve(ended, func() {})
 }
 
 func TestCheckRunsNothing(t *testing.T) {
@@ -300,7 +300,7 @@ func TestUnknownGroupOfAnIdentity(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	cfg := load(t, identities+"endpoints:\n  - {endpoint: aws-container, listen: 127.0.0.1:9, identity: api, secret: {env: DOOR}}\n")
+	cfg := load(t, twoIdentities+"endpoints:\n  - {endpoint: aws-container, listen: 127.0.0.1:9, identity: api, secret: {env: DOOR}}\n")
 	got := strings.Join(Warnings(cfg), "\n")
 	for _, want := range []string{
 		"c.yaml:5:3: identities.keys: ",

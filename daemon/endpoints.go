@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"freshet.dev/broker"
 	"freshet.dev/builtin"
@@ -18,50 +20,106 @@ import (
 	"freshet.dev/internal/secret"
 )
 
-// endpoint is a listening server with the dialects that share its address.
+// endpoint is a listener, and the front it shows at present.
 type endpoint struct {
 	listener net.Listener
-	routes   routes
-	kinds    []string
-	doors    []*broker.Door
+	front    atomic.Pointer[front]
+	server   *server // nil until it serves
 }
 
-// listen opens the configured endpoints: every port is taken before any request is answered.
-func (d *Daemon) listen(ctx context.Context, cfg *config.File, run *child.Runner) error {
-	byAddress := make(map[netip.AddrPort]*endpoint) // entries that spell one address differently share a server too
+// ServeHTTP answers as the front at present.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.front.Load().routes.ServeHTTP(w, r)
+}
+
+// front is the dialects that share an address: one path each.
+type front struct {
+	routes routes
+	kinds  []string
+	doors  []*broker.Door
+}
+
+func (f *front) close() {
+	for _, door := range f.doors {
+		door.Close()
+	}
+}
+
+// endpointSecrets reads the secrets of a configuration's endpoints, in their order.
+func endpointSecrets(ctx context.Context, cfg *config.File, run *child.Runner) ([]guard.Secret, error) {
+	var all []guard.Secret
+	for i := range cfg.Endpoints {
+		secret, err := endpointSecret(ctx, &cfg.Endpoints[i], run)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, secret)
+	}
+	return all, nil
+}
+
+// openFronts opens the doors of a configuration's endpoints: address → front.
+func openFronts(cfg *config.File, b *broker.Broker, secrets []guard.Secret) (_ map[netip.AddrPort]*front, err error) {
+	all := make(map[netip.AddrPort]*front) // entries that spell one address differently share a server too
+	defer func() {
+		if err != nil {
+			for _, f := range all {
+				f.close()
+			}
+		}
+	}()
 	for i := range cfg.Endpoints {
 		c := &cfg.Endpoints[i]
-		door, err := openDoor(d.broker, c)
-		if err != nil {
-			return err
-		}
-		secret, err := endpointSecret(ctx, c, run)
-		if err != nil {
-			return err
-		}
 		address, err := field.Listen("listen", c.Listen)
 		if err != nil {
-			return c.Explain(err)
+			return nil, c.Explain(err)
 		}
-		e := byAddress[address]
-		if e == nil {
-			l, err := net.Listen("tcp", address.String())
-			if err != nil {
-				return inUse(c, err)
-			}
-			e = &endpoint{listener: l}
-			byAddress[address] = e
-			d.endpoints = append(d.endpoints, e)
+		door, err := openDoor(b, c)
+		if err != nil {
+			return nil, err
+		}
+		f := all[address]
+		if f == nil {
+			f = new(front)
+			all[address] = f
 		}
 		row := builtin.EndpointNamed(c.Kind)
-		e.routes.add(*row, []string{address.Addr().String()}, row.New(c.Settings, door, secret))
-		e.kinds = append(e.kinds, c.Kind)
-		e.doors = append(e.doors, door)
+		f.routes.add(*row, []string{address.Addr().String()}, row.New(c.Settings, door, secrets[i]))
+		f.kinds = append(f.kinds, c.Kind)
+		f.doors = append(f.doors, door)
 	}
-	return nil
+	return all, nil
 }
 
-// openDoor opens an endpoint's way to the identities it serves. Its errors are the configuration's.
+// listenFor takes the addresses of a configuration's endpoints that have is without: all of them, or none.
+func listenFor(cfg *config.File, have map[netip.AddrPort]*endpoint) (_ map[netip.AddrPort]*endpoint, err error) {
+	taken := make(map[netip.AddrPort]*endpoint)
+	defer func() {
+		if err != nil {
+			for _, e := range taken {
+				e.listener.Close()
+			}
+		}
+	}()
+	for i := range cfg.Endpoints {
+		c := &cfg.Endpoints[i]
+		address, err := field.Listen("listen", c.Listen)
+		if err != nil {
+			return nil, c.Explain(err)
+		}
+		if have[address] != nil || taken[address] != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", address.String())
+		if err != nil {
+			return nil, c.Explain(&field.Error{Field: "listen", Why: fmt.Sprintf("cannot listen at %s: %v", c.Listen, reason(err)),
+				Help: "stop what listens there, or set another address"})
+		}
+		taken[address] = &endpoint{listener: l}
+	}
+	return taken, nil
+}
+
 func openDoor(b *broker.Broker, c *config.Endpoint) (*broker.Door, error) {
 	names := c.Names()
 	if !builtin.EndpointNamed(c.Kind).Many && len(names) != 1 {
@@ -80,7 +138,6 @@ func openDoor(b *broker.Broker, c *config.Endpoint) (*broker.Door, error) {
 	return door, nil
 }
 
-// endpointSecret reads what an endpoint's callers must send. Its errors are the configuration's.
 func endpointSecret(ctx context.Context, c *config.Endpoint, run *child.Runner) (guard.Secret, error) {
 	secret, err := readSecret(ctx, c.Secret, run)
 	if err != nil {
@@ -89,7 +146,6 @@ func endpointSecret(ctx context.Context, c *config.Endpoint, run *child.Runner) 
 	return guard.NewSecret(secret), nil
 }
 
-// readSecret reads the secret of a server of ours, named by its key secret.
 func readSecret(ctx context.Context, ref secret.Ref, run *child.Runner) (string, error) {
 	value, err := ref.Read(ctx, run)
 	if e := (*field.Error)(nil); errors.As(err, &e) {
@@ -104,9 +160,4 @@ func readSecret(ctx context.Context, ref secret.Ref, run *child.Runner) (string,
 		return "", &field.Error{Field: "secret", Why: fmt.Sprintf("shorter than %d bytes", guard.MinSecret), Help: "make one with: openssl rand -hex 32"}
 	}
 	return value, nil
-}
-
-func inUse(c *config.Endpoint, err error) error {
-	return c.Explain(&field.Error{Field: "listen", Why: fmt.Sprintf("cannot listen at %s: %v", c.Listen, reason(err)),
-		Help: "stop what listens there, or set another address"})
 }

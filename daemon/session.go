@@ -72,14 +72,14 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (_
 	for _, row := range builtin.Endpoints() {
 		var carried []string
 		for _, name := range names {
-			if types[name] == row.Type && (row.Many || len(carried) == 0) {
+			if types[name] == row.Type && row.Azure == s.azure(name) && (row.Many || len(carried) == 0) {
 				carried = append(carried, name)
 			}
 		}
 		if len(carried) == 0 {
 			continue
 		}
-		door, err := s.Broker.OpenDoor(broker.Caller{Door: "session", ID: id}, carried)
+		door, err := s.Broker.OpenDoorFor(c, broker.Caller{Door: "session", ID: id}, carried)
 		if err != nil {
 			return nil, err
 		}
@@ -91,6 +91,12 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (_
 	}
 	o.serve(&r)
 	return &localapi.Session{Opened: wire.SessionOpened{ID: id, Environment: env, Types: types}, Close: o.close}, nil
+}
+
+// azure reports whether an identity's tokens are what Azure's SDKs ask for.
+func (s *Sessions) azure(name string) bool {
+	row := builtin.SourceNamed(s.Broker.Kind(name))
+	return row != nil && row.Azure
 }
 
 func (s *Sessions) enter(uid uint32) error {

@@ -60,9 +60,10 @@ type parts struct {
 
 // life is a credential's validity, worked out once.
 type life struct {
-	sent      clock.Reading // when the request for it was sent
-	lifetime  time.Duration // 0 for static ones
-	refreshIn time.Duration // the issuer's wish, counted from sent; 0 without one
+	sent       clock.Reading // when the request for it was sent
+	lifetime   time.Duration // 0 for static ones
+	refreshIn  time.Duration // the issuer's wish, counted from sent; 0 without one
+	noneSooner bool          // see [Validity]
 }
 
 // expires is the wall clock's time as the issuer gave it, and the monotonic one's by the lifetime it granted; Never for static
@@ -88,6 +89,9 @@ type Validity struct {
 	Static bool
 	// RefreshIn is when the issuer wishes it replaced, relative to Sent; 0 where it said nothing.
 	RefreshIn time.Duration
+	// NoneSooner says that there is no newer one before RefreshIn, as of an issuer that answers from a cache of its own: to ask
+	// sooner brings the same again. It is due at that time, whatever else is configured, and not a moment earlier.
+	NoneSooner bool
 }
 
 // maxLifetime bounds what is believed of an expiry: past it, a unit was confused or a field misread.
@@ -195,7 +199,7 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	}
 	c.life.lifetime = lifetime
 	if v.RefreshIn > 0 && v.RefreshIn < lifetime {
-		c.life.refreshIn = v.RefreshIn
+		c.life.refreshIn, c.life.noneSooner = v.RefreshIn, v.NoneSooner
 	}
 	return c, nil
 }

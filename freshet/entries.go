@@ -1,11 +1,16 @@
 package freshet
 
-import "freshet.dev/freshet/internal/clock"
+import (
+	"time"
+
+	"freshet.dev/freshet/internal/clock"
+)
 
 // Entry is what one key of an identity serves, for status: no secret, and none of what was asked for.
 type Entry struct {
 	KeyHash    string      // as [Event.KeyHash]
 	Credential *Credential // nil if nothing is served
+	RefreshAt  time.Time   // when it is to be replaced, in UTC; zero if never
 	Stale      bool
 	Rejected   bool
 	Refreshing bool
@@ -23,6 +28,7 @@ func (id *Identity) Entries() []Entry {
 		s.mu.Unlock()
 		if v := s.cur.Load(); v != nil && v.at(now) != expired {
 			marks := v.marks.Load()
+			e.RefreshAt = Answer{due: v.due.Wall}.RefreshAt()
 			e.Credential, e.Stale, e.Rejected = v.cred, marks&marksOdd != 0, marks&markRejected != 0
 		}
 		list = append(list, e)

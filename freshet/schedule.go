@@ -45,13 +45,15 @@ func schedule(l life, at float64) plan {
 		return plan{early: at, due: at, until: clock.Never}
 	}
 	after := dueAfter(l.lifetime)
+	width, apart := l.lifetime/10, spacing(l.lifetime)
 	switch {
+	case l.noneSooner:
+		after, width = l.refreshIn, 0
 	case at > 0:
 		after = time.Duration(float64(l.lifetime) * at)
 	case l.refreshIn > 0:
 		after = l.refreshIn
 	}
-	width, apart := l.lifetime/10, spacing(l.lifetime)
 	return plan{
 		early: l.sent.Add(max(apart, after-width)),
 		due:   l.sent.Add(max(apart, after-jitter(width))),

@@ -1,6 +1,7 @@
 package freshet
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -416,5 +417,32 @@ func TestStaticCredentialIsServedForEver(t *testing.T) {
 		}
 		synctest.Wait()
 		wantCalls(t, src, 1)
+	})
+}
+
+func TestNothingIsAskedForBeforeANewerOneExists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls int
+		var last Instant
+		id := add(t, newCache(t, CacheConfig{}), IdentityConfig{RefreshAt: 0.1, Source: SourceFunc(func(context.Context, Request) (*Credential, error) {
+			if calls++; calls > 1 {
+				if age := time.Duration(Now().r.Mono - last.r.Mono); age < 55*time.Minute {
+					t.Errorf("asked again after %v, when there is no newer one for 55m", age)
+				}
+			}
+			last = Now()
+			return NewBearer(fmt.Sprint("token-", calls), "", Validity{Lifetime: time.Hour, RefreshIn: 55 * time.Minute, NoneSooner: true})
+		})})
+		h := mustHandle(t, id, Request{})
+		for range 48 * 60 {
+			if _, err := h.Get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			<-time.After(time.Minute)
+		}
+		if calls < 50 || calls > 53 {
+			t.Errorf("asked %d times in 48 hours, want once every 55 minutes", calls)
+		}
 	})
 }

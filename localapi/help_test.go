@@ -24,6 +24,7 @@ import (
 	"freshet.dev/daemon"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/socket"
+	"freshet.dev/internal/wire"
 	"freshet.dev/localapi"
 )
 
@@ -137,7 +138,9 @@ func serve(t *testing.T, mode os.FileMode, change func(*localapi.Config), ids ..
 		t.Fatal(err)
 	}
 	sessions := &daemon.Sessions{Broker: s.broker, Socket: s.path}
-	cfg := localapi.Config{Broker: s.broker, OpenSession: sessions.Open, Ending: s.ending, ConfigPath: "/etc/freshet.yaml", ConfigHash: "abc", Version: "v1"}
+	cfg := localapi.Config{Broker: s.broker, OpenSession: sessions.Open, Ending: s.ending, Running: func() wire.Running {
+		return wire.Running{Version: "v1", Config: "/etc/freshet.yaml", Digest: "abc"}
+	}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -46,11 +46,12 @@ type Config struct {
 	OpenSession func(ctx context.Context, c broker.Caller, identities []string) (*Session, error)
 	Ending      <-chan struct{} // closed when sessions are to end, before the server waits for its requests; nil: never
 	Ready       func() bool     // nil: always
-	Metrics     http.Handler    // nil: none
-	ConfigPath  string          // of the running configuration, for status and errors
-	ConfigHash  string          // hex SHA-256 of it
-	Version     string
-	Log         *slog.Logger
+	// Running tells which program and configuration are in force.
+	Running func() wire.Running
+	// Reload puts the configuration file in force as it is now; nil: it is read once.
+	Reload  func(ctx context.Context) (wire.Reloaded, error)
+	Metrics http.Handler // nil: none
+	Log     *slog.Logger
 }
 
 // API is the handler.
@@ -69,6 +70,7 @@ func New(cfg Config) *API {
 	a.route("POST", "/v1/identities/{name}/reject", a.reject)
 	a.route("POST", "/v1/sessions", a.session)
 	a.route("GET", "/v1/status", a.status)
+	a.route("POST", "/v1/reload", a.reload)
 	a.route("GET", "/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	a.route("GET", "/readyz", a.ready)
 	if cfg.Metrics != nil {
@@ -115,8 +117,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, freshet.Errorf(freshet.Denied, "requests from web pages are refused"))
 		return
 	}
-	if want := r.Header.Get(HeaderConfig); want != "" && want != a.ConfigHash {
-		fail(w, freshet.Errorf(freshet.Invalid, "the daemon runs another configuration than the one named: it runs %s", a.ConfigPath).
+	if want := r.Header.Get(HeaderConfig); want != "" && want != a.Running().Digest {
+		fail(w, freshet.Errorf(freshet.Invalid, "the daemon runs another configuration than the one named: it runs %s", a.Running().Config).
 			WithHint("leave out --config to use the daemon's, or restart the daemon with yours"))
 		return
 	}
@@ -194,11 +196,27 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) status(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, struct {
-		Version string `json:"version"`
-		Config  string `json:"config"`
-		Digest  string `json:"config_sha256"`
+		wire.Running
 		broker.Status
-	}{a.Version, a.ConfigPath, a.ConfigHash, a.Broker.Status(caller(r))})
+	}{a.Running(), a.Broker.Status(caller(r))})
+}
+
+// reload answers once the file is in force, or why it is not.
+func (a *API) reload(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case !a.Broker.Oversees(caller(r)):
+		fail(w, freshet.Errorf(freshet.Denied, "only the daemon's own user and root may reload its configuration"))
+		return
+	case a.Reload == nil:
+		fail(w, freshet.Errorf(freshet.Invalid, "this is a command's own broker, which reads its configuration once"))
+		return
+	}
+	changes, err := a.Reload(r.Context())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answer(w, http.StatusOK, changes)
 }
 
 func (a *API) ready(w http.ResponseWriter, _ *http.Request) {

@@ -18,6 +18,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	retrievals *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
+	reloaded   prometheus.Gauge
 }
 
 // New makes metrics without a broker; see [Metrics.Read].
@@ -34,9 +35,14 @@ func New(version string) *Metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"source"}),
 	}
+	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "freshet_config_last_reload_successful",
+		Help: "Whether the configuration file as it was last read is in force: 1, or 0.",
+	})
+	m.reloaded.Set(1)
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_build_info", Help: "Always 1; its label is the version."}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.retrievals, m.durations, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.retrievals, m.durations, m.reloaded, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -49,6 +55,14 @@ func (m *Metrics) Observe(e freshet.Event) {
 	m.retrievals.WithLabelValues(e.Identity, e.Kind, string(e.Reason), outcome).Inc()
 	if e.Asked {
 		m.durations.WithLabelValues(e.Kind).Observe(e.Took.Seconds())
+	}
+}
+
+// Reloaded tells how the last attempt to read the configuration again went.
+func (m *Metrics) Reloaded(ok bool) {
+	m.reloaded.Set(0)
+	if ok {
+		m.reloaded.Set(1)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"freshet.dev/freshet"
 	"freshet.dev/internal/rendezvous"
 	"freshet.dev/internal/socket"
+	"freshet.dev/internal/watch"
 )
 
 // envAncestry carries, to a program that a source runs, the identities whose retrieval it serves.
@@ -54,12 +55,19 @@ type service struct {
 // private is a broker of this process's own.
 type private struct {
 	*broker.Broker
-	cfg *config.File
+	cfg     *config.File
+	watcher *watch.Watcher // nil: none
 }
+
+// A command is brief, and reads what it needs once, or lasting: what it has read may change while it runs.
+const (
+	brief   = false
+	lasting = true
+)
 
 // connect finds the daemon: at $FRESHET_SOCKET, at the configuration's socket, or at the default path. Only when nothing
 // listens there does this process become its own broker; a denial or a timeout is an error.
-func (g *global) connect(ctx context.Context) (*service, error) {
+func (g *global) connect(ctx context.Context, lasts bool) (*service, error) {
 	cfg, chosen, loadErr := g.load()
 	if chosen && loadErr != nil {
 		return nil, loadErr
@@ -88,7 +96,7 @@ func (g *global) connect(ctx context.Context) (*service, error) {
 	if loadErr != nil {
 		return nil, loadErr
 	}
-	p, err := newPrivate(cfg)
+	p, err := newPrivate(cfg, lasts)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +104,7 @@ func (g *global) connect(ctx context.Context) (*service, error) {
 }
 
 // newPrivate makes a broker that shares its retrievals with the other commands of this user that run now.
-func newPrivate(cfg *config.File) (*private, error) {
+func newPrivate(cfg *config.File, lasts bool) (*private, error) {
 	if err := cfg.CheckSecrets(); err != nil {
 		return nil, err
 	}
@@ -117,11 +125,14 @@ func newPrivate(cfg *config.File) (*private, error) {
 			return nil, err
 		}
 	}
-	b, err := daemon.Broker(cfg, daemon.Options{Log: log, Audit: audit, Around: point.Do})
-	if err != nil {
+	p := &private{cfg: cfg}
+	if lasts {
+		p.watcher = watch.New(log)
+	}
+	if p.Broker, err = daemon.Broker(cfg, daemon.Options{Log: log, Audit: audit, Around: point.Do, Watch: p.watcher}); err != nil {
 		return nil, errors.Join(err, audit.Close())
 	}
-	return &private{b, cfg}, nil
+	return p, nil
 }
 
 // self is this process as its own broker's caller.
@@ -144,6 +155,9 @@ func (s *service) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
+	if s.private.watcher != nil {
+		s.private.watcher.Close()
+	}
 	_ = s.private.Close(ctx) // what was asked for has been answered
 	if s.private.cfg.Audit.Required && s.private.AuditLost() > 0 {
 		return freshet.Errorf(freshet.Unavailable, "the audit log cannot be written, and audit.required is set").

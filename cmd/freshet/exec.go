@@ -32,12 +32,15 @@ func execCommand(g *global) *cobra.Command {
 
 AWS keys: the container credential variables, and a private AWS configuration with the region,
 endpoint and CA settings of your profile; a second AWS identity becomes a profile of its name.
-Bearer tokens: FRESHET_TOKEN_URL, FRESHET_CLIENT_ID and FRESHET_CLIENT_SECRET, for any OAuth
-client. Always: FRESHET_SOCKET and FRESHET_IDENTITY.
+Azure: the managed identity variables of App Service, and AZURE_TOKEN_CREDENTIALS, so that
+DefaultAzureCredential uses them and nothing else. Other bearer tokens: FRESHET_TOKEN_URL,
+FRESHET_CLIENT_ID and FRESHET_CLIENT_SECRET, for any OAuth client. Always: FRESHET_SOCKET and
+FRESHET_IDENTITY. Variables of yours that would win over these are left out.
 
 Each identity is retrieved once before the program starts. Its exit code is passed on, 128 + n if
 signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.`,
-		Example: "  freshet exec prod -- aws s3 ls\n  freshet exec internal,prod ./deploy.sh",
+		ValidArgsFunction: g.completeIdentity,
+		Example:           "  freshet exec prod -- aws s3 ls\n  freshet exec azure-dev -- python3 list_vms.py\n  freshet exec azure-dev,prod,internal ./deploy.sh",
 		RunE: func(c *cobra.Command, a []string) error {
 			identities, command, err := execArguments(c, a)
 			if err != nil {
@@ -84,7 +87,7 @@ func runChild(c *cobra.Command, g *global, identities, command []string) (code i
 	if err != nil {
 		return code, err
 	}
-	s, err := g.connect(c.Context())
+	s, err := g.connect(c.Context(), lasting)
 	if err != nil {
 		return exitOwnFailure, err
 	}
@@ -177,8 +180,8 @@ func (p *private) openSession(ctx context.Context, r *daemon.Run, identities []s
 	path := filepath.Join(r.Dir, "sock")
 	sessions := &daemon.Sessions{Broker: p.Broker, Socket: path}
 	api := localapi.New(localapi.Config{
-		Broker: p.Broker, OpenSession: sessions.Open, ConfigPath: p.cfg.Path, ConfigHash: p.cfg.Digest, Version: version,
-		Log: slog.New(slog.DiscardHandler),
+		Broker: p.Broker, OpenSession: sessions.Open, Log: slog.New(slog.DiscardHandler),
+		Running: func() wire.Running { return wire.Running{Version: version, Config: p.cfg.Path, Digest: p.cfg.Digest} },
 	})
 	l, err := socket.Listen(path, 0o600, -1)
 	if err != nil {
@@ -218,7 +221,7 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 			return nil, err
 		}
 	}
-	return childenv.Merge(os.Environ(), len(aws) > 0, add), nil
+	return childenv.Merge(os.Environ(), add), nil
 }
 
 // awsFiles writes the child's private AWS configuration, and an empty credentials file, which exists so that no SDK looks for

@@ -16,10 +16,11 @@ func rejectCommand(g *global) *cobra.Command {
 
 The daemon replaces that version in the background, once however many say so, and leaves any
 other alone. The fingerprint is in freshet token --format json, and in the audit log.`,
-		Example: "  freshet reject prod 2f1c9d0e8b7a6f5e4d3c2b1a09f8e7d6",
-		Args:    want("IDENTITY", "FINGERPRINT"),
+		ValidArgsFunction: g.completeIdentity,
+		Example:           "  freshet reject prod 2f1c9d0e8b7a6f5e4d3c2b1a09f8e7d6",
+		Args:              want("IDENTITY", "FINGERPRINT"),
 		RunE: func(c *cobra.Command, a []string) error {
-			s, err := g.connect(c.Context())
+			s, err := g.connect(c.Context(), brief)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,7 @@ func tokenCommand(g *global) *cobra.Command {
 
 Without --format a token is printed as it is, and AWS keys as an AWS credential_process prints
 them. Without a daemon, processes that ask at the same time make one retrieval among them.`,
+		ValidArgsFunction: g.completeIdentity,
 		Example: `  freshet token internal
   freshet token internal --scope orders.read --min-ttl 5m
   curl -H "Authorization: Bearer $(freshet token internal)" https://api.example.com/
@@ -49,11 +52,14 @@ them. Without a daemon, processes that ask at the same time make one retrieval a
 	f.StringVar(&req.Rejected, "rejected", "", "do not answer with the version of this `FINGERPRINT`: a service refused it")
 	f.DurationVar(&minTTL, "min-ttl", 0, "ask for at least this much life left, such as 5m")
 	f.StringVar(&format, "format", "", "`FORMAT`: "+builtin.FormatNames())
+	_ = c.RegisterFlagCompletionFunc("format", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return strings.Split(builtin.FormatNames(), ", "), cobra.ShellCompDirectiveNoFileComp
+	})
 	return c
 }
 
 func printToken(c *cobra.Command, g *global, identity string, req freshet.Request, format string) error {
-	s, err := g.connect(c.Context())
+	s, err := g.connect(c.Context(), brief)
 	if err != nil {
 		return err
 	}
@@ -71,7 +77,7 @@ func printToken(c *cobra.Command, g *global, identity string, req freshet.Reques
 			format = "aws-process"
 		}
 	}
-	out, err := builtin.FormatNamed(format).Render(ans)
+	out, err := builtin.FormatNamed(format).Render(ans, builtin.Rendering{Request: req, Getenv: os.Getenv})
 	if err != nil {
 		return err
 	}

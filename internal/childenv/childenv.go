@@ -26,17 +26,44 @@ const awsBearer = "AWS_BEARER_TOKEN_"
 // ownVariables are those of an outer `freshet exec`.
 var ownVariables = []string{"FRESHET_SOCKET", "FRESHET_IDENTITY", "FRESHET_TOKEN_URL", "FRESHET_CLIENT_ID", "FRESHET_CLIENT_SECRET"}
 
-// Merge returns environ without the variables that would win over the session's, and with those of add. aws says that the
-// session carries AWS keys.
-func Merge(environ []string, aws bool, add map[string]string) []string {
+// azureVariables are those from which an Azure SDK would take another identity than that of the endpoint: a service principal,
+// workload identity, to which @azure/identity 4.13's managed identity falls when its file is named, and every other kind of
+// managed identity endpoint. AZURE_CLIENT_ID alone would be asked for of ours (azidentity 1.15, DefaultAzureCredential).
+var azureVariables = []string{
+	"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+	"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_FEDERATED_TOKEN_FILE",
+	"AZURE_TOKEN_CREDENTIALS", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "MSAL_MANAGED_IDENTITY_ENDPOINT",
+	"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+	"DEFAULT_IDENTITY_CLIENT_ID",
+}
+
+// dialects are what a session may speak: the variable that says that it does, and those that would win over it.
+var dialects = []struct {
+	variable string
+	drop     []string
+	prefix   string // of names to drop; "" for none
+}{
+	{"AWS_CONTAINER_CREDENTIALS_FULL_URI", awsVariables, awsBearer},
+	{"IDENTITY_ENDPOINT", azureVariables, ""},
+}
+
+// Merge returns environ without the variables that would win over the session's, and with those of add.
+func Merge(environ []string, add map[string]string) []string {
 	drop := slices.Clone(ownVariables)
-	if aws {
-		drop = append(drop, awsVariables...)
+	var prefixes []string
+	for _, d := range dialects {
+		if _, spoken := add[d.variable]; spoken {
+			drop = append(drop, d.drop...)
+			if d.prefix != "" {
+				prefixes = append(prefixes, d.prefix)
+			}
+		}
 	}
 	var out []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if _, replaced := add[name]; replaced || slices.Contains(drop, name) || aws && strings.HasPrefix(name, awsBearer) {
+		_, replaced := add[name]
+		if replaced || slices.Contains(drop, name) || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
 			continue
 		}
 		out = append(out, kv)

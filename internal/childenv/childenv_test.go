@@ -1,27 +1,44 @@
 package childenv
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 )
 
 func TestMerge(t *testing.T) {
-	environ := []string{
+	plain := []string{
 		"PATH=/bin", "EMPTY=", "WITH=a=b", "AWS_REGION=eu-north-1", "AWS_ENDPOINT_URL=http://localhost", "AWS_CA_BUNDLE=/ca", "AWS_MAX_ATTEMPTS=2",
+		"AZURE_AUTHORITY_HOST=https://login", "AZURE_SUBSCRIPTION_ID=s", "FRESHET_CONFIG=/c.yaml", "FRESHET_ANCESTRY=a",
+	}
+	aws := []string{
 		"AWS_ACCESS_KEY_ID=x", "AWS_ACCESS_KEY=x", "AWS_SECRET_KEY=x", "AWS_PROFILE=x", "AWS_CREDENTIAL_FILE=x", "BOTO_CONFIG=x",
 		"AWS_BEARER_TOKEN_BEDROCK=x", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=x", "AWS_WEB_IDENTITY_TOKEN_FILE=x",
-		"FRESHET_CLIENT_SECRET=x", "FRESHET_TOKEN_URL=x", "FRESHET_CONFIG=/c.yaml", "FRESHET_ANCESTRY=a", "REPLACED=x",
 	}
-	add := map[string]string{"REPLACED": "new", "FRESHET_IDENTITY": "prod", "ADDED": "1"}
-	kept := []string{"PATH=/bin", "EMPTY=", "WITH=a=b", "AWS_REGION=eu-north-1", "AWS_ENDPOINT_URL=http://localhost", "AWS_CA_BUNDLE=/ca", "AWS_MAX_ATTEMPTS=2"}
-	rest := []string{"FRESHET_CONFIG=/c.yaml", "FRESHET_ANCESTRY=a", "ADDED=1", "FRESHET_IDENTITY=prod", "REPLACED=new"}
-	if got, want := Merge(environ, true, add), slices.Concat(kept, rest); !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
+	azure := []string{
+		"AZURE_CLIENT_ID=x", "AZURE_FEDERATED_TOKEN_FILE=x", "AZURE_CLIENT_SECRET=x", "IDENTITY_SERVER_THUMBPRINT=x", "IMDS_ENDPOINT=x",
+		"MSI_ENDPOINT=x", "AZURE_TENANT_ID=x",
 	}
-	users := environ[7:16] // without AWS keys in the session, the user's own stay
-	if got, want := Merge(environ, false, add), slices.Concat(kept, users, rest); !slices.Equal(got, want) {
-		t.Errorf("got  %q\nwant %q", got, want)
+	outer := []string{"FRESHET_CLIENT_SECRET=x", "FRESHET_TOKEN_URL=x", "REPLACED=x"}
+	environ := slices.Concat(plain, aws, azure, outer)
+	for name, test := range map[string]struct {
+		add  map[string]string
+		kept []string
+	}{
+		"neither": {map[string]string{}, slices.Concat(plain, aws, azure)},
+		"aws":     {map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "u"}, slices.Concat(plain, azure)},
+		"azure":   {map[string]string{"IDENTITY_ENDPOINT": "u", "AZURE_TOKEN_CREDENTIALS": "m"}, slices.Concat(plain, aws)},
+		"both":    {map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "u", "IDENTITY_ENDPOINT": "u"}, plain},
+	} {
+		test.add["REPLACED"], test.add["FRESHET_IDENTITY"] = "new", "prod"
+		want := test.kept
+		for _, k := range slices.Sorted(maps.Keys(test.add)) {
+			want = append(slices.Clip(want), k+"="+test.add[k])
+		}
+		if got := Merge(environ, test.add); !slices.Equal(got, want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", name, got, want)
+		}
 	}
 }
 

@@ -17,23 +17,21 @@
 // or <ErrorResponse><Error><Code>AccessDenied</Code><Message>…</Message></Error></ErrorResponse>, whose code becomes public
 // and whose message, which quotes the token's claims, does not.
 //
-// It is spoken by the SDK's own STS client, made without any of the SDK's ways to find settings: no environment, profile or
-// metadata service has a say. Its retries are off, since the engine's are the only ones, and its HTTP client is ours.
+// It is spoken by the SDK's own STS client, made as package awsapi says: no environment, profile or metadata service has a say,
+// and nothing is retried.
 //
 // Without a duration none is sent, and STS decides: AWS gives an hour, MinIO ends the keys with the token.
 package awswebidentity
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/awsapi"
 	"freshet.dev/internal/fetch"
 )
 
@@ -46,28 +44,16 @@ type Source struct {
 // New returns a source. Errors are of kind Invalid.
 func New(cfg Config) (*Source, error) {
 	if err := cfg.Check(); err != nil {
-		return nil, invalid(err)
+		return nil, awsapi.Invalid(err)
 	}
 	client, err := fetch.New(fetch.Config{CAFile: cfg.CAFile})
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Region == "" {
-		cfg.Region = "us-east-1" // with an endpoint of one's own it is only a name
-	}
 	if cfg.SessionName == "" {
 		cfg.SessionName = "freshet"
 	}
-	options := sts.Options{
-		Region:      cfg.Region,
-		HTTPClient:  whole{client},
-		Credentials: aws.AnonymousCredentials{},
-		Retryer:     aws.NopRetryer{},
-	}
-	if cfg.Endpoint != "" {
-		options.BaseEndpoint = aws.String(cfg.Endpoint)
-	}
-	return &Source{cfg: cfg, client: sts.New(options)}, nil
+	return &Source{cfg: cfg, client: awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}.STS(client)}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike.
@@ -88,9 +74,7 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 		RoleArn:          aws.String(s.cfg.RoleARN),
 		RoleSessionName:  aws.String(s.cfg.SessionName),
 		WebIdentityToken: aws.String(req.Input.Token()),
-	}
-	if s.cfg.Duration != 0 {
-		input.DurationSeconds = aws.Int32(s.cfg.seconds())
+		DurationSeconds:  awsapi.Seconds(s.cfg.Duration),
 	}
 	if s.cfg.Policy != "" {
 		input.Policy = aws.String(s.cfg.Policy)
@@ -98,55 +82,17 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	sent := freshet.Now()
 	out, err := s.client.AssumeRoleWithWebIdentity(ctx, input)
 	if err != nil {
-		return nil, s.failure(ctx, err)
+		return nil, awsapi.Failure(ctx, "sts", hints(), err)
 	}
-	return credential(out, sent)
+	return awsapi.Keys(out.Credentials, out.AssumedRoleUser, sent)
 }
 
-// credential is what STS answered. Its Expiration counts as it is given: STS ends the keys at that instant, whatever duration
-// was asked for.
-func credential(out *sts.AssumeRoleWithWebIdentityOutput, sent freshet.Instant) (*freshet.Credential, error) {
-	c := out.Credentials
-	switch {
-	case c == nil:
-		return nil, freshet.Errorf(freshet.Malformed, "sts: answer has no credentials")
-	case aws.ToString(c.AccessKeyId) == "", aws.ToString(c.SecretAccessKey) == "", aws.ToString(c.SessionToken) == "":
-		return nil, freshet.Errorf(freshet.Malformed, "sts: answer has only a part of the credentials")
-	case c.Expiration == nil:
-		return nil, freshet.Errorf(freshet.Malformed, "sts: answer does not say when the credentials expire")
-	}
-	keys := freshet.AWSKeys{
-		AccessKeyID:     *c.AccessKeyId,
-		SecretAccessKey: freshet.Secret(*c.SecretAccessKey),
-		SessionToken:    freshet.Secret(*c.SessionToken),
-	}
-	if out.AssumedRoleUser != nil {
-		keys.AccountID = account(aws.ToString(out.AssumedRoleUser.Arn))
-	}
-	cred, err := freshet.NewAWS(keys, freshet.Validity{Sent: sent, Expires: *c.Expiration})
-	if err != nil {
-		e := *freshet.AsError(err)
-		e.Why = "sts: " + e.Why
-		return nil, &e
-	}
-	return cred, nil
-}
-
-// whole reads every answer to its end before the SDK sees it. The SDK closes a request's body as soon as the answer's header is
-// there; where net/http has not finished with that body yet, as with a server on this machine, it then closes the connection,
-// and what had not been read of the answer is lost.
-type whole struct{ client *fetch.Client }
-
-func (w whole) Do(req *http.Request) (*http.Response, error) {
-	resp, err := w.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return resp, nil
+// hints say what to do about what STS refuses.
+func hints() awsapi.Hints {
+	return awsapi.STSHints().With(awsapi.Hints{
+		"AccessDenied":          "the role's trust policy must allow sts:AssumeRoleWithWebIdentity to this token's issuer, aud and sub",
+		"InvalidIdentityToken":  "STS must know the token's issuer as an identity provider, by the same URL, with this token's aud among its audiences",
+		"IDPRejectedClaim":      "the token's issuer no longer accepts it, or the role's trust policy does not match its claims",
+		"IDPCommunicationError": "STS cannot reach the token's issuer, which must be on the internet",
+	})
 }

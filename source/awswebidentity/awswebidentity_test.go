@@ -138,7 +138,7 @@ func TestOptionalParameters(t *testing.T) {
 	}
 }
 
-// TestLongAnswers has answers that do not fit into one read of the connection: see whole.
+// TestLongAnswers has answers that do not fit into one read of the connection: see awsapi.HTTP.
 func TestLongAnswers(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "<!--"+strings.Repeat("x", 256<<10)+"-->"+answer("ASIAX", secretKey, sessionToken, freshet.Now().Wall().Add(time.Hour)))

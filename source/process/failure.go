@@ -9,9 +9,6 @@ import (
 	"freshet.dev/internal/child"
 )
 
-// logins are the commands by which vendors' CLIs say that a person has to log in.
-var logins = []string{"aws sso login", "aws login", "az login", "azd auth login", "gcloud auth login"}
-
 // failure turns a run that gave no answer into one of our errors.
 func (s *Source) failure(out child.Output, err error) *freshet.Error {
 	e := &freshet.Error{Kind: freshet.Unavailable, Why: s.cfg.program() + ": could not be run", Cause: err}
@@ -31,7 +28,7 @@ func (s *Source) failure(out child.Output, err error) *freshet.Error {
 		if said := child.Redact(out.Stderr, s.known()...); said != "" {
 			e.Why += ": " + said
 		}
-		if login := loginIn(out.Stderr + "\n" + string(out.Stdout)); login != "" {
+		if login := child.LoginIn(out.Stderr + "\n" + string(out.Stdout)); login != "" {
 			e.Kind, e.Hint = freshet.LoginNeeded, "run "+login
 		}
 	}
@@ -49,15 +46,4 @@ func (s *Source) known() []string {
 	}
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) }) // a part of another goes after it
 	return values
-}
-
-// loginIn is the command that a text tells the user to log in with.
-func loginIn(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	for _, login := range logins {
-		if strings.Contains(text, login) {
-			return login
-		}
-	}
-	return ""
 }

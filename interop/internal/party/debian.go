@@ -87,3 +87,10 @@ func Promtool(t testing.TB) string {
 	debian(t, "prometheus")
 	return "/usr/bin/promtool"
 }
+
+// AzureCLI is the path of Debian's az, which is 2.45. It is named by path, as a test may put another az on PATH.
+func AzureCLI(t testing.TB) string {
+	t.Helper()
+	debian(t, "azure-cli")
+	return "/usr/bin/az"
+}

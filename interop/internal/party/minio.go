@@ -31,6 +31,8 @@ type MinIOConfig struct {
 // S3 is a running S3 server with one object to read. Its STS answers at the same address.
 type S3 struct {
 	URL, Region, Bucket, Key string
+	// AccessKey and SecretKey are its owner's, who may assume roles.
+	AccessKey, SecretKey string
 }
 
 // MinIO starts a MinIO server that trusts the issuer, for the length of the test. The issuer has to be up: the server
@@ -64,7 +66,7 @@ func MinIO(t testing.TB, cfg MinIOConfig) *S3 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &S3{URL: "http://" + address, Region: "us-east-1", Bucket: "interop", Key: "object"}
+	server := &S3{URL: "http://" + address, Region: "us-east-1", Bucket: "interop", Key: "object", AccessKey: user, SecretKey: password}
 	if err := proc.Poll(60*time.Second, server.ready); err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,13 @@ func NodeClient(t testing.TB) Client {
 	return Client{Name: "node", Pause: 100 * time.Millisecond, argv: argv}
 }
 
+// AWSCLI is the path of Debian's aws.
+func AWSCLI(t testing.TB) string {
+	t.Helper()
+	debian(t, "awscli")
+	return awscli
+}
+
 // AWSCLIClient runs Debian's aws, a process a call, each of them most of a second of CPU: two are enough.
 func AWSCLIClient(t testing.TB) Client {
 	t.Helper()

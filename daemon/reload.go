@@ -1,0 +1,193 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+
+	"freshet.dev/broker"
+	"freshet.dev/config"
+	"freshet.dev/freshet"
+	"freshet.dev/internal/guard"
+	"freshet.dev/internal/wire"
+)
+
+// RequestReload has the configuration file read again soon, by Serve. What comes of it is in the log.
+func (d *Daemon) RequestReload() {
+	select {
+	case d.wanted <- struct{}{}:
+	default: // there is a request already, which will find this change too
+	}
+}
+
+// reloads does what RequestReload asked for, until the shutdown.
+func (d *Daemon) reloads() {
+	for {
+		select {
+		case <-d.wanted:
+			_, _ = d.Reload(d.ctx) // it is in the log
+		case <-d.ctx.Done():
+			return
+		}
+	}
+}
+
+// Reload reads the configuration file again and puts it in force: identities, who may use them, endpoints and secrets. What has
+// not changed keeps its credentials, its port and its sessions. A file that is wrong changes nothing, and is told in the log and
+// in status until there is a better one. Settings of the process itself take a restart, and are named in the answer.
+func (d *Daemon) Reload(ctx context.Context) (wire.Reloaded, error) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.ctx.Err() != nil {
+		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is shutting down")
+	}
+	old := d.running.Load().cfg
+	cfg, changes, err := d.replace(ctx, old)
+	d.figures.Reloaded(err == nil)
+	if err != nil {
+		d.running.Store(&running{old, err})
+		d.logProblems(err)
+		return wire.Reloaded{}, err
+	}
+	d.running.Store(&running{cfg: cfg})
+	d.follow()
+	done := wire.Reloaded{Added: listed(changes.Added), Changed: listed(changes.Changed), Removed: listed(changes.Removed), Restart: listed(restart(old, cfg))}
+	d.log.Info("configuration reloaded", "file", cfg.Path, "added", done.Added, "changed", done.Changed, "removed", done.Removed)
+	if len(done.Restart) > 0 {
+		d.log.Warn("some changes of the configuration take a restart of the daemon", "keys", done.Restart)
+	}
+	return done, nil
+}
+
+// replace puts the file in force, or leaves everything as it is.
+func (d *Daemon) replace(ctx context.Context, old *config.File) (*config.File, broker.Changes, error) {
+	var no broker.Changes
+	cfg, err := config.Load(old.Path, Kinds())
+	if err != nil {
+		return nil, no, err
+	}
+	if err := cfg.CheckSecrets(); err != nil {
+		return nil, no, err
+	}
+	// A broker of its own shows what would be wrong with its doors, before the one in use is touched.
+	if err := Check(ctx, cfg); err != nil {
+		return nil, no, err
+	}
+	secrets, err := endpointSecrets(ctx, cfg, d.run)
+	if err != nil {
+		return nil, no, err
+	}
+	ids, err := identities(cfg, Options{Run: d.run})
+	if err != nil {
+		return nil, no, err
+	}
+	taken, err := listenFor(cfg, d.endpoints)
+	if err != nil {
+		return nil, no, err
+	}
+	abandon := func() {
+		for _, e := range taken {
+			e.listener.Close()
+		}
+	}
+	changes, err := d.broker.Reconfigure(ids)
+	if err != nil {
+		abandon()
+		return nil, no, err
+	}
+	fronts, err := openFronts(cfg, d.broker, secrets)
+	if err != nil {
+		abandon()
+		return nil, no, err
+	}
+	d.show(fronts, taken)
+	return cfg, changes, nil
+}
+
+// show puts fronts in place of those there are, at the listeners there are and those just taken, and stops the listeners that have
+// none.
+func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort]*endpoint) {
+	for address, e := range d.endpoints {
+		next := fronts[address]
+		if next == nil {
+			delete(d.endpoints, address)
+			go func() {
+				ctx, cancel := context.WithTimeout(context.Background(), drain)
+				defer cancel()
+				e.server.stop(ctx)
+				e.front.Load().close()
+			}()
+			continue
+		}
+		e.front.Swap(next).close()
+	}
+	for address, e := range taken {
+		e.front.Store(fronts[address])
+		e.server = d.servers.start(guard.Server(e, writeTimeout), e.listener)
+		d.endpoints[address] = e
+	}
+}
+
+// follow watches the configuration in force: its file and its secrets', and what its sources read.
+func (d *Daemon) follow() {
+	cfg := d.running.Load().cfg
+	files := []string{}
+	for _, path := range append(cfg.SecretFiles(), cfg.Path) {
+		if path, err := filepath.Abs(path); err == nil {
+			files = append(files, path)
+		}
+	}
+	file := d.watcher.Add(func() []string { return files }, d.RequestReload)
+	sources := func() {}
+	if ids, err := identities(cfg, Options{Run: d.run}); err == nil {
+		sources = watchSources(d.watcher, d.broker, ids)
+	}
+	if d.unwatch != nil {
+		d.unwatch() // last, so that no change falls between
+	}
+	d.unwatch = func() { file(); sources() }
+}
+
+// restart lists the settings of the process itself that differ.
+func restart(old, cfg *config.File) []string {
+	var keys []string
+	for _, s := range []struct {
+		key       string
+		was, then any
+	}{
+		{"audit", old.Audit, cfg.Audit}, {"cache", old.Cache, cfg.Cache}, {"log", old.Log, cfg.Log},
+		{"metrics", old.Metrics, cfg.Metrics}, {"socket", old.Socket, cfg.Socket}, {"store", old.Store, cfg.Store},
+	} {
+		if !reflect.DeepEqual(s.was, s.then) {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
+}
+
+// logProblems logs each problem of a configuration that is not put in force.
+func (d *Daemon) logProblems(err error) {
+	var many config.Errors
+	if !errors.As(err, &many) {
+		d.log.Error("configuration not reloaded: the one before stays in force", "error", err)
+		return
+	}
+	for _, one := range many {
+		d.log.Error("configuration not reloaded: the one before stays in force", "error", one, "hint", one.Hint())
+	}
+}
+
+// status is what the local API tells of the daemon.
+func (d *Daemon) status() wire.Running {
+	r := d.running.Load()
+	s := wire.Running{Version: d.version, Config: r.cfg.Path, Digest: r.cfg.Digest}
+	if r.err != nil {
+		s.ConfigError = r.err.Error()
+	}
+	return s
+}
+
+// listed is a list that JSON shows as empty rather than null.
+func listed(names []string) []string { return append([]string{}, names...) }

@@ -1,0 +1,3 @@
+unset FRESHET_USERNAME
+export FRESHET_PASSWORD='it'\''s "$HOME" `id`
+\ *'
