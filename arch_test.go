@@ -191,27 +191,67 @@ func importName(f *ast.File, path string) string {
 	return ""
 }
 
-// TestLibraryHasNoDependencies builds a program that uses the library alone, in a module of its own, and finds no other module
-// in it.
+// TestLibraryHasNoDependencies builds a program that uses the library alone, and finds no other module in it.
 func TestLibraryHasNoDependencies(t *testing.T) {
+	got := consumer(t, nil, []string{library}, "import \""+library+"\"\n\nfunc main() { freshet.NewCache(freshet.CacheConfig{}) }\n")
+	if want := []string{library}; !slices.Equal(got, want) {
+		t.Errorf("modules: got %v, want %v", got, want)
+	}
+}
+
+// TestAdaptersBringTheirSDKAlone builds a program that uses an adapter, and one that uses its SDK alone: their modules differ by
+// freshet's two.
+func TestAdaptersBringTheirSDKAlone(t *testing.T) {
+	for _, a := range []struct{ adapter, sdk, alone, wraps string }{
+		{"azure", "github.com/Azure/azure-sdk-for-go/sdk/azcore", "_ = azcore.AccessToken{}", "adapter.Wrap(azcore.TokenCredential(nil))"},
+		{"aws", "github.com/aws/aws-sdk-go-v2/aws", "_ = aws.Credentials{}", "adapter.Wrap(aws.CredentialsProvider(nil))"},
+		{"oauth2", "golang.org/x/oauth2", "_ = oauth2.Token{}", "adapter.Wrap(oauth2.TokenSource(nil))"},
+	} {
+		t.Run(a.adapter, func(t *testing.T) {
+			module := strings.TrimSuffix(a.sdk, "/aws")
+			version, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", module).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			require := map[string]string{module: strings.TrimSpace(string(version))}
+			name := library + "/" + a.adapter
+			want := append(consumer(t, require, nil, "import \""+a.sdk+"\"\n\nfunc main() { "+a.alone+" }\n"), library, name)
+			slices.Sort(want)
+			got := consumer(t, require, []string{library, name}, "import (\n\tadapter \""+name+"\"\n\t\""+a.sdk+"\"\n)\n\nfunc main() { "+
+				a.wraps+" }\n")
+			if !slices.Equal(got, want) {
+				t.Errorf("modules: got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// consumer builds a program offline, in a module of its own that requires some modules (path → version) and some of ours, and lists
+// the modules whose packages it is made of, but its own.
+func consumer(t *testing.T, require map[string]string, ours []string, program string) []string {
+	t.Helper()
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
+	mod := "module consumer\n\ngo 1.26\n"
+	for path, version := range require {
+		mod += "\nrequire " + path + " " + version + "\n"
+	}
+	for _, path := range ours {
+		mod += "\nrequire " + path + " v0.0.0\n\nreplace " + path + " => " + filepath.Join(here, strings.TrimPrefix(path, root)) + "\n"
+	}
 	dir := t.TempDir()
-	write := func(name, text string) {
-		t.Helper()
+	for name, text := range map[string]string{"go.mod": mod, "main.go": "package main\n\n" + program} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("go.mod", "module consumer\n\ngo 1.26\n\nrequire "+library+" v0.0.0\n\nreplace "+library+" => "+filepath.Join(here, "freshet")+"\n")
-	write("main.go", "package main\n\nimport \""+library+"\"\n\nfunc main() { freshet.NewCache(freshet.CacheConfig{}) }\n")
 	run := func(arg ...string) string {
 		t.Helper()
 		cmd := exec.Command("go", arg...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off")
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("go %s: %v\n%s", strings.Join(arg, " "), err, out)
@@ -219,10 +259,9 @@ func TestLibraryHasNoDependencies(t *testing.T) {
 		return string(out)
 	}
 	run("build", "-o", os.DevNull, ".")
-	got := strings.Fields(run("list", "-m", "-f", "{{.Path}}", "all"))
-	if want := []string{"consumer", library}; !slices.Equal(got, want) {
-		t.Errorf("modules: got %v, want %v", got, want)
-	}
+	list := strings.Fields(run("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "."))
+	slices.Sort(list)
+	return slices.DeleteFunc(slices.Compact(list), func(path string) bool { return path == "consumer" })
 }
 
 // TestGuaranteesNameTheirTests checks docs/guarantees.md: every guarantee has an id of its own, and names tests that exist.

@@ -1,4 +1,4 @@
-// Package expiry works out the expiry that a dialect tells its clients.
+// Package expiry works out the expiry that a dialect tells its clients, and reads the one that az tells in local time.
 package expiry
 
 import (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/expiry"
 )
 
 const (
@@ -42,8 +43,8 @@ func parse(out []byte, sent freshet.Instant) (*freshet.Credential, error) {
 	case epoch > 0: // azidentity too takes 0 for absent
 		v.Expires = time.Unix(int64(min(epoch, math.MaxInt32*1000)), 0)
 	case doc.Expires != "":
-		if v.Expires, err = local(doc.Expires); err != nil {
-			return nil, err
+		if v.Expires, err = expiry.Local(doc.Expires); err != nil {
+			return nil, freshet.Errorf(freshet.Malformed, "az: printed an expiresOn that is no local time")
 		}
 	}
 	if left := v.Expires.Sub(sent.Wall()); left > keeps+behind {
@@ -56,18 +57,4 @@ func parse(out []byte, sent freshet.Instant) (*freshet.Credential, error) {
 		return nil, &e
 	}
 	return cred, nil
-}
-
-// local reads az's local time. In the hour that is repeated when summer time ends it is the earlier of the two instants: a
-// token replaced too soon does no harm.
-func local(text string) (time.Time, error) {
-	const layout = "2006-01-02 15:04:05" // a fraction is accepted behind the seconds
-	t, err := time.ParseInLocation(layout, text, time.Local)
-	if err != nil {
-		return time.Time{}, freshet.Errorf(freshet.Malformed, "az: printed an expiresOn that is no local time")
-	}
-	if earlier := t.Add(-time.Hour); earlier.Format(layout) == t.Format(layout) {
-		return earlier, nil
-	}
-	return t, nil
 }

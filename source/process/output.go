@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/expiry"
 	"freshet.dev/internal/fetch/jwt"
 )
 
@@ -121,25 +122,11 @@ func (o object) az(sent freshet.Instant, lifetime time.Duration) (*freshet.Crede
 	case ok && epoch > 0: // azidentity too takes 0 for absent
 		v.Expires = time.Unix(int64(min(epoch, math.MaxInt32*1000)), 0)
 	case t[2] != "":
-		if v.Expires, err = local(t[2]); err != nil {
-			return nil, err
+		if v.Expires, err = expiry.Local(t[2]); err != nil {
+			return nil, freshet.Errorf(freshet.Malformed, "printed an expiresOn that is no local time")
 		}
 	}
 	return bearer(t[0], t[1], v, lifetime)
-}
-
-// local reads az's local time. In the hour that is repeated when summer time ends it is the earlier of the two instants: a
-// token replaced too soon does no harm.
-func local(text string) (time.Time, error) {
-	const layout = "2006-01-02 15:04:05" // a fraction is accepted behind the seconds
-	t, err := time.ParseInLocation(layout, text, time.Local)
-	if err != nil {
-		return time.Time{}, freshet.Errorf(freshet.Malformed, "printed an expiresOn that is no local time")
-	}
-	if earlier := t.Add(-time.Hour); earlier.Format(layout) == t.Format(layout) {
-		return earlier, nil
-	}
-	return t, nil
 }
 
 // azd reads the output of azd auth token.
