@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,42 +75,75 @@ func keyTables() string {
 	return b.String()
 }
 
-// TestREADMECommandsWork runs the blocks that README.md marks as shell, from the root of the repository, in one shell.
-func TestREADMECommandsWork(t *testing.T) {
+// blocks are README.md's blocks of a language.
+func blocks(t *testing.T, language string) []string {
+	t.Helper()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) < 2 {
-		t.Fatalf("README.md has %d shell blocks", len(blocks))
+	var all []string
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		all = append(all, m[1])
 	}
-	var script strings.Builder
-	for _, b := range blocks {
-		script.WriteString(b[1])
-	}
-	cmd := exec.Command("sh", "-euc", script.String())
+	return all
+}
+
+// TestREADMECommandsWork runs the blocks that README.md marks as shell, in their order, from the root of the repository.
+func TestREADMECommandsWork(t *testing.T) {
 	runtime := t.TempDir()
+	env := []string{"XDG_RUNTIME_DIR=" + runtime}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "FRESHET_") && !strings.HasPrefix(kv, "XDG_RUNTIME_DIR=") {
-			cmd.Env = append(cmd.Env, kv)
+			env = append(env, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+runtime)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
+	demo, tokens := false, false
+	for _, block := range blocks(t, "sh") {
+		cmd := exec.Command("sh", "-euc", block)
+		cmd.Env = env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s%v\n%s", block, err, stderr.String())
+		}
+		switch {
+		case strings.Contains(block, "freshet demo"):
+			demo = true
+			for _, want := range []string{"without freshet", "with freshet", "azidentity", "x/oauth2", "issuer calls"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the demo does not show %q:\n%s", want, out)
+				}
+			}
+		case strings.Contains(block, "seq 20"):
+			tokens = true
+			// README.md promises that the helper runs once for the twenty.
+			lines := strings.Fields(string(out))
+			if len(slices.Compact(slices.Clone(lines))) != 1 || len(lines) != 20 {
+				t.Errorf("got tokens %v, want one token 20 times", lines)
+			}
+		}
 	}
-	lines := strings.Fields(string(out))
-	if len(lines) != 21 {
-		t.Fatalf("got %d tokens, want 1 and then 20:\n%s%s", len(lines), out, stderr.String())
+	if !demo || !tokens {
+		t.Errorf("README.md runs the demo: %v; the twenty tokens: %v", demo, tokens)
 	}
-	// README.md promises that the helper runs once for the twenty.
-	for _, token := range lines[1:] {
-		if token != lines[1] {
-			t.Fatalf("the twenty were given different tokens:\n%s", out)
+}
+
+// TestREADMEConfigurationsAreRight reads the configurations that README.md shows.
+func TestREADMEConfigurationsAreRight(t *testing.T) {
+	all := blocks(t, "yaml")
+	if len(all) < 2 {
+		t.Fatalf("README.md has %d configurations", len(all))
+	}
+	for _, text := range all {
+		cfg, err := config.Parse("README.md", []byte(text), daemon.Kinds())
+		if err != nil {
+			t.Errorf("%v in\n%s", err, text)
+			continue
+		}
+		if _, err := daemon.Broker(cfg, daemon.Options{}); err != nil {
+			t.Errorf("%v in\n%s", err, text)
 		}
 	}
 }

@@ -3,8 +3,13 @@ package daemon
 import (
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"freshet.dev/broker"
 	"freshet.dev/freshet"
@@ -56,6 +61,46 @@ func TestSessionsOfOneUserAreBounded(t *testing.T) {
 	}
 	if _, err := s.Open(t.Context(), first, []string{"unknown"}); err == nil || len(s.open) != 0 {
 		t.Errorf("a session that could not be opened: got %v, and counts %v", err, s.open)
+	}
+}
+
+// TestSessionOfEveryDialect opens sessions for identities of several kinds: each SDK is pointed at its own.
+func TestSessionOfEveryDialect(t *testing.T) {
+	cfg := load(t, `identities:
+  az: {source: azure-cli, program: DIR/az}
+  keys: {source: lab, type: aws}
+  api: {source: lab, type: bearer}
+`)
+	az := filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "az")
+	script := "#!/bin/sh\necho '{\"accessToken\": \"tok\", \"expires_on\": 4000000000, \"tokenType\": \"Bearer\"}'\n"
+	if err := os.WriteFile(az, []byte(strings.Replace(script, "4000000000", strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10), 1)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Broker(cfg, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close(t.Context())
+	s := &Sessions{Broker: b}
+	self := broker.Caller{Door: "socket", Peer: true, UID: uint32(os.Getuid())}
+	const azure, aws, oauth = "IDENTITY_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "FRESHET_TOKEN_URL"
+	for names, want := range map[string][]string{
+		"az": {azure}, "keys": {aws}, "api": {oauth}, "az,keys": {azure, aws}, "az,api": {azure, oauth}, "az,keys,api": {azure, aws, oauth},
+	} {
+		o, err := s.Open(t.Context(), self, strings.Split(names, ","))
+		if err != nil {
+			t.Fatalf("%s: %v", names, err)
+		}
+		env := o.Opened.Environment
+		for _, v := range []string{azure, aws, oauth} {
+			if _, got := env[v]; got != slices.Contains(want, v) {
+				t.Errorf("%s: %s is there: %v", names, v, got)
+			}
+		}
+		if client := env["FRESHET_CLIENT_ID"]; client != "" && client != "api" {
+			t.Errorf("%s: the OAuth client is %s", names, client)
+		}
+		o.Close()
 	}
 }
 

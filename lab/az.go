@@ -232,16 +232,20 @@ func processorTime() time.Duration {
 }
 
 // WriteAzureCLI writes an executable named az into dir, for a PATH: it runs the freshet at an absolute path as the lab's az,
-// against the cloud at base unless $FRESHET_LAB names another. It holds no secret; that comes from the environment.
-func WriteAzureCLI(dir, freshetBinary, base string) error {
+// against the cloud at base unless $FRESHET_LAB names another. It holds no secret; that comes from the environment, else from
+// secretFile, unless that is "".
+func WriteAzureCLI(dir, freshetBinary, base, secretFile string) error {
 	if !filepath.IsAbs(freshetBinary) {
 		return freshet.Errorf(freshet.Invalid, "lab: az: the path of freshet is not absolute")
 	}
 	if err := field.URL("base", base); err != nil {
 		return freshet.Errorf(freshet.Invalid, "lab: az: %s", err)
 	}
-	script := "#!/bin/sh\n# The az of a freshet lab.\n[ -n \"$" + envCloud + "\" ] || export " + envCloud + "=" + quote(base) +
-		"\nexec " + quote(freshetBinary) + " lab az \"$@\"\n"
+	script := "#!/bin/sh\n# The az of a freshet lab.\n[ -n \"$" + envCloud + "\" ] || export " + envCloud + "=" + quote(base) + "\n"
+	if secretFile != "" {
+		script += "[ -n \"$" + envSecret + "$" + envSecretFile + "\" ] || export " + envSecretFile + "=" + quote(secretFile) + "\n"
+	}
+	script += "exec " + quote(freshetBinary) + " lab az \"$@\"\n"
 	// Whole or not at all: somebody may run the old one at this moment.
 	f, err := os.CreateTemp(dir, "az-*")
 	if err != nil {

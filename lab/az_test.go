@@ -135,11 +135,11 @@ func TestAzScriptHoldsNoSecret(t *testing.T) {
 	}
 	// A program that shows how it was called stands in for freshet.
 	program := filepath.Join(dir, "show")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$FRESHET_LAB\" \"$@\"\n"), 0o700); err != nil {
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$FRESHET_LAB\" \"$FRESHET_LAB_SECRET_FILE\" \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second replaces the first
-		if err := lab.WriteAzureCLI(dir, program, c.base); err != nil {
+		if err := lab.WriteAzureCLI(dir, program, c.base, "/s"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +148,7 @@ func TestAzScriptHoldsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	freshettest.LeakedSecrets(t, string(script), c.AzureCLISecret)
-	for lab, want := range map[string]string{"": "http://127.0.0.1:1 lab az a b  c\n", "http://127.0.0.1:2": "http://127.0.0.1:2 lab az a b  c\n"} {
+	for lab, want := range map[string]string{"": "http://127.0.0.1:1 /s lab az a b  c\n", "http://127.0.0.1:2": "http://127.0.0.1:2 /s lab az a b  c\n"} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "az"), "a", "b  c")
 		cmd.Env = []string{"FRESHET_LAB=" + lab}
 		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
@@ -159,7 +159,7 @@ func TestAzScriptHoldsNoSecret(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 	for _, bad := range [][3]string{{dir, "freshet", c.base}, {dir, program, "x"}, {filepath.Join(dir, "none"), program, c.base}} {
-		if err := lab.WriteAzureCLI(bad[0], bad[1], bad[2]); err == nil {
+		if err := lab.WriteAzureCLI(bad[0], bad[1], bad[2], ""); err == nil {
 			t.Errorf("%v: got no error", bad)
 		}
 	}

@@ -235,7 +235,7 @@ func lightAz(t *testing.T, c *cloud) (dir string) {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	if err := lab.WriteAzureCLI(dir, self, c.base); err != nil {
+	if err := lab.WriteAzureCLI(dir, self, c.base, ""); err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{

@@ -41,7 +41,7 @@ func (c *Cloud) WriteConfig(dir, freshetBinary, base string) (remove func(), err
 	w.write("env", environment(dir, base, e, k))
 	w.makeDir("bin")
 	if w.err == nil {
-		w.note("bin/az", WriteAzureCLI(w.path("bin"), freshetBinary, base))
+		w.note("bin/az", WriteAzureCLI(w.path("bin"), freshetBinary, base, w.path("az-secret")))
 	}
 	config := configuration(dir, e, k.ClientID)
 	w.write(ConfigName, config) // last: who waits for it finds the others
@@ -177,12 +177,11 @@ identities:
     role_arn: %[7]s
     endpoint: %[8]s
   az:
-    source: process
-    command: [%[9]s, account, get-access-token, --output, json, --scope, "{scope}"]
-    env: {FRESHET_LAB_SECRET_FILE: %[10]s}
+    source: azure-cli
+    program: %[9]s
     scopes: [https://management.example/.default]
 `, in("freshet.sock"), q(e.Entra(Tenant)), q(clientID), in("client-secret"), q(e.OAuthToken), q(AudienceSTS), q(Role), q(e.STS),
-		in("bin/az"), in("az-secret"))
+		in("bin/az"))
 }
 
 // environment lets SDKs and az ask the cloud itself, as they would without freshet.
