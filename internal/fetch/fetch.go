@@ -10,7 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet"
@@ -32,16 +32,36 @@ const (
 
 // Config is what differs from client to client.
 type Config struct {
-	// CAFile is a PEM file of the certificates to trust, in place of the system's; empty: the system's. It is read once.
+	// CAFile is a PEM file of the certificates to trust, in place of the system's; empty: the system's. It is read again
+	// once it has changed.
 	CAFile string
 }
 
 // Client sends requests to an issuer. It is safe for concurrent use. It speaks HTTP/1.1 and HTTP/2, and takes proxies from
 // HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-type Client struct{ http *http.Client }
+type Client struct {
+	http  atomic.Pointer[http.Client]
+	roots *roots // nil: the system's
+}
 
 // New returns a client. Errors are of kind Invalid: a CAFile that cannot be read or has no certificate.
 func New(cfg Config) (*Client, error) {
+	c := new(Client)
+	if cfg.CAFile == "" {
+		c.http.Store(newHTTP(nil))
+		return c, nil
+	}
+	c.roots = &roots{path: cfg.CAFile}
+	pool, err := c.roots.read()
+	if err != nil {
+		return nil, err
+	}
+	c.http.Store(newHTTP(pool))
+	return c, nil
+}
+
+// newHTTP makes the net/http client; pool nil trusts the system's certificates.
+func newHTTP(pool *x509.CertPool) *http.Client {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -51,31 +71,29 @@ func New(cfg Config) (*Client, error) {
 		MaxIdleConnsPerHost:    16,
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	if cfg.CAFile != "" {
-		roots, err := readRoots(cfg.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if pool != nil {
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &Client{http: &http.Client{
+	return &http.Client{
 		Transport: transport,
 		Timeout:   backstop,
 		// The first answer is returned as it is, and Do refuses it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
 }
 
-func readRoots(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
+// current is the client to use: another than before if the CA file has changed. One that cannot be read changes nothing.
+func (c *Client) current() *http.Client {
+	if c.roots == nil || !c.roots.changed() {
+		return c.http.Load()
+	}
+	pool, err := c.roots.read()
 	if err != nil {
-		return nil, &freshet.Error{Kind: freshet.Invalid, Why: "ca_file: cannot be read", Hint: "check the path and its permissions", Cause: err}
+		return c.http.Load()
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, freshet.Errorf(freshet.Invalid, "ca_file: no PEM certificate in it")
-	}
-	return roots, nil
+	next := newHTTP(pool)
+	c.http.Swap(next).CloseIdleConnections()
+	return next
 }
 
 // Do sends a request and returns the answer, whatever its status, unless that is a redirect. The answer's body fails with a
@@ -84,7 +102,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", "freshet")
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.current().Do(req)
 	if err != nil {
 		return nil, failure(req, err)
 	}

@@ -3,10 +3,14 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,7 +53,7 @@ func client(t *testing.T, cfg Config) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.http.CloseIdleConnections)
+	t.Cleanup(c.http.Load().CloseIdleConnections)
 	return c
 }
 
@@ -209,6 +213,70 @@ func TestCAFile(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// TestCAFileIsReadAgainOnceItHasChanged rotates an issuer's authority: httptest has one certificate, so a file of another comes
+// first.
+func TestCAFileIsReadAgainOnceItHasChanged(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	right, err := os.ReadFile(writeCA(t, server.Certificate()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeCA(t, selfSigned(t))
+	c := client(t, Config{CAFile: path})
+	ask := func() *freshet.Error {
+		c.http.Load().CloseIdleConnections() // a kept one was trusted already
+		_, err := get(t, t.Context(), c, server.URL)
+		return err
+	}
+	put := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(); !isUntrusted(err) {
+		t.Fatalf("under another authority: got %v", err)
+	}
+	put(right)
+	if err := ask(); isUntrusted(err) {
+		t.Errorf("under the new file: got %v", err)
+	}
+	put([]byte("half wri"))
+	if err := ask(); isUntrusted(err) {
+		t.Errorf("under a file that cannot be used: got %v, want the one before to count", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(); isUntrusted(err) {
+		t.Errorf("without the file: got %v, want the one before to count", err)
+	}
+}
+
+func isUntrusted(err *freshet.Error) bool { return err != nil && strings.Contains(err.Why, "not trusted") }
+
+func selfSigned(t *testing.T) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
 }
 
 // serve answers every connection with raw bytes.
