@@ -59,7 +59,7 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&g.config, "config", "", "read the configuration in `FILE`")
-	root.AddCommand(serveCommand(g), execCommand(g), tokenCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), completionCommand(), labCommand(), versionCommand())
+	root.AddCommand(demoCommand(g), serveCommand(g), execCommand(g), tokenCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), completionCommand(), labCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
