@@ -113,6 +113,9 @@ exit $code
 
 // sum is the answers, those alike in one, how long it was from the first to the last, and how many.
 func (y *tally) sum() (answers, over string, n int) {
+	if y == nil {
+		return "–", "–", 0
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.log != "" {
