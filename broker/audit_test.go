@@ -108,6 +108,41 @@ func TestFirstHandOutIsRecordedAndLaterOnesAreCounted(t *testing.T) {
 	})
 }
 
+func TestDoorThatIsOpenedAgainIsNoOtherCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		b := open(t, NewAudit(d, false, quiet()), identity("id", new(issuer)))
+		var door *Door
+		for range 3 { // as a reload does: the next is opened before the last is closed
+			next, err := b.OpenDoor(Caller{Door: "endpoint", ID: "e"}, []string{"id"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if door != nil {
+				door.Close()
+			}
+			door = next
+			for range 5 {
+				if _, err := door.Get(t.Context(), "id", freshet.Request{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-time.After(5 * time.Minute)
+		}
+		door.Close()
+		<-time.After(5 * time.Minute)
+		synctest.Wait()
+		records, _ := d.lines(t)
+		counted := 0
+		for _, r := range having(records, "hand_outs") {
+			counted += int(r.Count)
+		}
+		if n := len(having(records, "hand_out")); n != 1 || counted != 14 {
+			t.Errorf("got %d first hand-outs and %d later ones, want 1 and 14", n, counted)
+		}
+	})
+}
+
 func TestInputOfAFailedExchangeIsRecordedAsHandedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, top := newDisk(), new(deriver)

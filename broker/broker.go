@@ -136,7 +136,7 @@ func (b *Broker) unknown(w *world, c Caller, name string) error {
 
 // retrieved records a retrieval that has ended.
 func (b *Broker) retrieved(e freshet.Event) {
-	if id := b.world.Load().entries[e.Identity]; id != nil {
+	if id := b.world.Load().entries[e.Identity]; id != nil && !e.Removed {
 		id.last.set(e)
 	}
 	if e.Shared {

@@ -14,8 +14,8 @@ func (b *Broker) Credential(ctx context.Context, c Caller, name string, req fres
 	for {
 		w := b.world.Load()
 		a, err := b.credential(ctx, w, c, name, req)
-		if err != nil && b.world.Load() != w && ctx.Err() == nil {
-			continue // the configuration has changed meanwhile: what failed may have been removed
+		if err != nil && ctx.Err() == nil && w.replaced(b.world.Load(), name) {
+			continue // what failed is not configured any more
 		}
 		return a, err
 	}

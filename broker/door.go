@@ -27,7 +27,8 @@ type seat struct {
 	entry  *entry
 	handle *freshet.Handle
 	tally  atomic.Pointer[tally] // of the version last handed out by default
-	n      atomic.Int64          // hand-outs, since the seat was taken
+	n      atomic.Int64          // hand-outs that are not in its identity's count yet
+	left   atomic.Bool           // it adds to that count itself
 }
 
 // OpenDoor grants identities to whoever passes a door, such as the callers of a configured endpoint. Errors are those of
@@ -94,11 +95,15 @@ func (d *Door) bind(w *world) {
 
 // leave ends the seat's part in the figures.
 func (s *seat) leave() {
-	s.entry.handedOut.Add(s.n.Swap(0))
+	s.left.Store(true)
+	s.settle()
 	if t := s.tally.Load(); t != nil {
 		t.retired.Store(true)
 	}
 }
+
+// settle puts the hand-outs into the identity's count.
+func (s *seat) settle() { s.entry.handedOut.Add(s.n.Swap(0)) }
 
 // Close ends the door. Nothing may be asked of it afterwards.
 func (d *Door) Close() {
@@ -109,7 +114,7 @@ func (d *Door) Close() {
 		return
 	}
 	delete(b.doors, d)
-	for _, s := range *d.seats.Load() {
+	for _, s := range *d.seats.Swap(new(seats)) {
 		s.leave()
 	}
 }
@@ -131,8 +136,8 @@ func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (fresh
 			return d.broker.Credential(ctx, d.caller, name, req)
 		}
 		a, err := d.take(ctx, s, name)
-		if err != nil && d.seats.Load() != seats {
-			continue // the configuration has changed meanwhile: what failed may have been removed
+		if now := (*d.seats.Load())[name]; err != nil && ctx.Err() == nil && now != nil && now.entry.Identity != s.entry.Identity {
+			continue // what failed is not configured any more
 		}
 		return a, err
 	}
@@ -151,7 +156,9 @@ func (d *Door) take(ctx context.Context, s *seat, name string) (freshet.Answer, 
 	if err := s.count(audit, d.caller, name, a.Credential.Fingerprint()); err != nil {
 		return freshet.Answer{}, err
 	}
-	s.n.Add(1)
+	if s.n.Add(1); s.left.Load() {
+		s.settle()
+	}
 	return a, nil
 }
 
@@ -170,6 +177,9 @@ func (s *seat) count(a *Audit, c Caller, name, fingerprint string) error {
 		return a.fit()
 	}
 	t, err := a.tally(handOutKey(c, name, fingerprint), c.PID)
+	if t != nil {
+		t.retired.Store(false) // it may have been another door's, of the same endpoint
+	}
 	s.tally.Store(t)
 	return err
 }

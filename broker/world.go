@@ -23,20 +23,26 @@ type entry struct {
 	input    *freshet.Identity // what from names
 	defaults freshet.Request
 	policy   Policy
-	*history
+	history
 }
 
-// history is what was seen of an identity's name, whatever it stood for at the time.
+// replaced reports whether a name stands for another identity in the next world.
+func (w *world) replaced(next *world, name string) bool {
+	before, after := w.entries[name], next.entries[name]
+	return before != nil && after != nil && before.Identity != after.Identity
+}
+
+// history is what was seen of an identity, and of those that had its name before.
 type history struct {
-	last      outcome
-	handedOut atomic.Int64 // by requests of their own, and by doors since closed; open doors count for themselves
+	last      *outcome      // its own
+	handedOut *atomic.Int64 // by requests of their own, and by doors since closed; open doors count for themselves
 }
 
 // Changes are the names of the identities that a new configuration added, changed and removed, sorted.
 type Changes struct{ Added, Changed, Removed []string }
 
 // Reconfigure puts identities in place of those there are. One whose Version is the same, and is not empty, keeps its
-// credentials; Version covers everything but who may use it, and that follows the new policy from now on, in doors that are open
+// credentials; Version covers everything but who may use it, its input's Version too, and that follows the new policy from now on, in doors that are open
 // too. The credentials of others are gone. Requests under way are answered. Errors are of kind [freshet.Invalid], and leave
 // everything as it was.
 func (b *Broker) Reconfigure(identities []Identity) (Changes, error) {
@@ -104,13 +110,13 @@ func (b *Broker) build(old *world, identities []Identity) (_ *world, added []*fr
 			}
 			cfg.From = input
 		}
-		e := &entry{version: id.Version, kind: id.Kind, from: id.From, input: cfg.From, defaults: id.Defaults, policy: id.Policy, history: new(history)}
+		e := &entry{version: id.Version, kind: id.Kind, from: id.From, input: cfg.From, defaults: id.Defaults, policy: id.Policy, history: history{new(outcome), new(atomic.Int64)}}
 		before := old.entries[id.Name]
 		if before != nil {
-			e.history = before.history
+			e.handedOut = before.handedOut // a counter goes on
 		}
 		if before.same(id, cfg.From) {
-			e.Identity = before.Identity
+			e.Identity, e.last = before.Identity, before.last
 		} else {
 			cfg.Pinned |= id.Policy.pins(cfg.Defaults)
 			lib, err := b.cache.Add(cfg)

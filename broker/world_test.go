@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"freshet.dev/freshet"
 )
@@ -234,5 +235,85 @@ func TestReconfigurationDropsNoRequest(t *testing.T) {
 		}
 		close(stop)
 		callers.Wait()
+	})
+}
+
+func TestReconfigurationOfOthersRepeatsNoRetrieval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		failing := freshet.SourceFunc(func(context.Context, freshet.Request) (*freshet.Credential, error) {
+			calls.Add(1)
+			<-time.After(30 * time.Second)
+			return nil, freshet.Errorf(freshet.Unavailable, "down")
+		})
+		n := 0
+		next := func() []Identity {
+			n++
+			return []Identity{versioned("id", "1", failing), versioned("other", fmt.Sprint(n), new(issuer))}
+		}
+		b := open(t, nil, next()...)
+		door, err := b.OpenDoor(Caller{Door: "endpoint", ID: "e"}, []string{"id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer door.Close()
+		ended := make(chan error, 2)
+		go func() { _, err := b.Credential(t.Context(), self, "id", freshet.Request{}); ended <- err }()
+		go func() { _, err := door.Get(t.Context(), "id", freshet.Request{}); ended <- err }()
+		for range 10 {
+			<-time.After(7 * time.Second)
+			if _, err := b.Reconfigure(next()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if err := <-ended; err == nil {
+				t.Error("got no error")
+			}
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d retrievals, want the one that both waited for", n)
+		}
+	})
+}
+
+func TestFailureOfAnIdentityThatWasReplacedIsNotTheNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := freshet.SourceFunc(func(context.Context, freshet.Request) (*freshet.Credential, error) {
+			<-time.After(30 * time.Second)
+			return nil, freshet.Errorf(freshet.Denied, "wrong secret")
+		})
+		b := open(t, nil, versioned("id", "1", old))
+		ctx, cancel := context.WithCancel(t.Context())
+		go b.Credential(ctx, self, "id", freshet.Request{})
+		synctest.Wait()
+		if _, err := b.Reconfigure([]Identity{versioned("id", "2", new(issuer))}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if _, err := served(t, b, self, "id"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if s := b.Status(self).Identities[0]; s.LastError != "" || s.LastFailure != nil {
+			t.Errorf("status tells the old one's failure of the new one: %+v", s)
+		}
+		// One that failed before it was replaced is not told either.
+		if _, err := b.Reconfigure([]Identity{versioned("id", "3", old)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := served(t, b, self, "id"); err == nil {
+			t.Fatal("no error")
+		}
+		if b.Status(self).Identities[0].LastError == "" {
+			t.Error("its own failure is not told")
+		}
+		if _, err := b.Reconfigure([]Identity{versioned("id", "4", new(issuer))}); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.Status(self).Identities[0]; s.LastError != "" {
+			t.Errorf("after the repair: %+v", s)
+		}
 	})
 }

@@ -58,6 +58,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // maxReply bounds what is read of a reply.
 const maxReply = 4 << 20
 
+// maxStatus bounds a status: some 300 bytes for each of a cache's keys.
+const maxStatus = 64 << 20
+
 // Credential asks for a credential.
 func (c *Client) Credential(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error) {
 	if req.Subject != "" || req.CAE {
@@ -124,8 +127,17 @@ type Status struct {
 // Status asks for the daemon's status. It takes the daemon O(keys).
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	var s Status
-	if err := c.call(ctx, "GET", "/v1/status", struct{}{}, &s); err != nil {
+	resp, err := c.send(ctx, "GET", "/v1/status", struct{}{})
+	if err != nil {
 		return nil, err
+	}
+	defer resp.Body.Close()
+	body := &io.LimitedReader{R: resp.Body, N: maxStatus}
+	if err := json.NewDecoder(body).Decode(&s); err != nil {
+		if body.N <= 0 {
+			return nil, freshet.Errorf(freshet.Unavailable, "the daemon's status is over %d MiB", maxStatus>>20)
+		}
+		return nil, unreadable(ctx, err)
 	}
 	return &s, nil
 }

@@ -57,24 +57,20 @@ func Broker(cfg *config.File, o Options) (*broker.Broker, error) {
 		Owner:      uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
 	})
 	if err == nil && o.Watch != nil {
-		watchSources(o.Watch, b, ids)
+		o.Watch.Watch(sourceFiles(b, ids))
 	}
 	return b, err
 }
 
-// watchSources has an identity refreshed when a file that its source reads changes. What it returns ends that.
-func watchSources(w *watch.Watcher, b *broker.Broker, ids []broker.Identity) (stop func()) {
-	var all []func()
+// sourceFiles are the files that identities' sources read; a change of them has the identity refreshed.
+func sourceFiles(b *broker.Broker, ids []broker.Identity) []watch.Set {
+	var sets []watch.Set
 	for _, id := range ids {
 		if reader, ok := id.Source.(interface{ Files() []string }); ok {
-			all = append(all, w.Add(reader.Files, func() { b.Changed(id.Name) }))
+			sets = append(sets, watch.Set{Key: "identity " + id.Name, Files: reader.Files, Changed: func() { b.Changed(id.Name) }})
 		}
 	}
-	return func() {
-		for _, remove := range all {
-			remove()
-		}
-	}
+	return sets
 }
 
 // identities makes the sources of a configuration.

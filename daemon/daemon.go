@@ -45,10 +45,12 @@ type Daemon struct {
 	end     context.CancelFunc
 	wanted  chan struct{} // holds one wish for a reload
 
-	changing  sync.Mutex // one reload at a time
+	started *config.File // what the process itself runs by
+	running atomic.Pointer[running]
+
+	changing  sync.Mutex // one reload at a time; it guards what follows
 	endpoints map[netip.AddrPort]*endpoint
-	unwatch   func()
-	running   atomic.Pointer[running]
+	serving   bool
 }
 
 // running is the configuration in force, and what is wrong with the file as it is now.
@@ -61,7 +63,7 @@ type running struct {
 // retrieved until somebody asks.
 func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logger) (d *Daemon, err error) {
 	d = &Daemon{
-		log: log, path: SocketPath(cfg), version: version, strict: cfg.Audit.Required, run: child.NewRunner(0),
+		log: log, path: SocketPath(cfg), started: cfg, version: version, strict: cfg.Audit.Required, run: child.NewRunner(0),
 		wanted: make(chan struct{}, 1),
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
@@ -92,6 +94,8 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 		return d, err
 	}
 	d.figures.Read(d.broker)
+	d.watcher = watch.New(log)
+	d.follow() // before anything is read that a change could make old
 	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}
@@ -162,6 +166,9 @@ func socketGroup(cfg *config.File) (int, error) {
 // abandon closes what a failed start had opened.
 func (d *Daemon) abandon() {
 	d.end()
+	if d.watcher != nil {
+		d.watcher.Close()
+	}
 	for _, e := range d.endpoints {
 		e.listener.Close()
 	}
@@ -197,8 +204,7 @@ const drain = 5 * time.Second
 // Serve answers until ctx ends, then drains: no new requests, those under way are answered, retrievals end. It returns within
 // twice the drain time. ready is called once everything is served.
 func (d *Daemon) Serve(ctx context.Context, ready func()) error {
-	d.watcher = watch.New(d.log)
-	d.follow()
+	d.changing.Lock()
 	d.servers.start(d.api.Server(), d.socket)
 	for _, e := range d.endpoints {
 		e.server = d.servers.start(guard.Server(e, writeTimeout), e.listener)
@@ -206,6 +212,8 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	if d.metrics != nil {
 		d.servers.start(guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener)
 	}
+	d.serving = true
+	d.changing.Unlock()
 	var reloads sync.WaitGroup
 	reloads.Go(d.reloads)
 	ready()
@@ -218,11 +226,13 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	d.end() // sessions stay open as long as their clients do; every other request has an end of its own
 	d.watcher.Close()
 	reloads.Wait()
+	d.changing.Lock() // a reload that somebody else asked for ends, and none begins
+	defer d.changing.Unlock()
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	d.servers.stop(bounded)
 	for _, e := range d.endpoints {
-		e.front.Load().close()
+		e.front.Load().leave()
 	}
 	bounded, cancel = context.WithTimeout(context.Background(), drain)
 	defer cancel()

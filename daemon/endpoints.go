@@ -27,9 +27,14 @@ type endpoint struct {
 	server   *server // nil until it serves
 }
 
-// ServeHTTP answers as the front at present.
+// ServeHTTP answers as the front at present, which the request keeps to its end.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.front.Load().routes.ServeHTTP(w, r)
+	f := e.front.Load()
+	for !f.enter() {
+		f = e.front.Load() // it was replaced, and the last of its requests has left
+	}
+	defer f.leave()
+	f.routes.ServeHTTP(w, r)
 }
 
 // front is the dialects that share an address: one path each.
@@ -37,6 +42,24 @@ type front struct {
 	routes routes
 	kinds  []string
 	doors  []*broker.Door
+	users  atomic.Int64 // requests, and one for being shown; at 0 it is closed
+}
+
+// enter counts a request, unless the front is closed.
+func (f *front) enter() bool {
+	for n := f.users.Load(); n > 0; n = f.users.Load() {
+		if f.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
+}
+
+// leave ends what enter began, or that the front is shown. Its doors follow the configuration until the last has left.
+func (f *front) leave() {
+	if f.users.Add(-1) == 0 {
+		f.close()
+	}
 }
 
 func (f *front) close() {
@@ -81,6 +104,7 @@ func openFronts(cfg *config.File, b *broker.Broker, secrets []guard.Secret) (_ m
 		f := all[address]
 		if f == nil {
 			f = new(front)
+			f.users.Store(1)
 			all[address] = f
 		}
 		row := builtin.EndpointNamed(c.Kind)
@@ -112,8 +136,13 @@ func listenFor(cfg *config.File, have map[netip.AddrPort]*endpoint) (_ map[netip
 		}
 		l, err := net.Listen("tcp", address.String())
 		if err != nil {
-			return nil, c.Explain(&field.Error{Field: "listen", Why: fmt.Sprintf("cannot listen at %s: %v", c.Listen, reason(err)),
-				Help: "stop what listens there, or set another address"})
+			help := "stop what listens there, or set another address"
+			for own := range have {
+				if own.Port() == address.Port() && own.Addr() != address.Addr() {
+					help = fmt.Sprintf("the daemon itself listens at %s: restart it to change that", own)
+				}
+			}
+			return nil, c.Explain(&field.Error{Field: "listen", Why: fmt.Sprintf("cannot listen at %s: %v", c.Listen, reason(err)), Help: help})
 		}
 		taken[address] = &endpoint{listener: l}
 	}

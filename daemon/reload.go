@@ -11,6 +11,7 @@ import (
 	"freshet.dev/config"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/guard"
+	"freshet.dev/internal/watch"
 	"freshet.dev/internal/wire"
 )
 
@@ -27,7 +28,7 @@ func (d *Daemon) reloads() {
 	for {
 		select {
 		case <-d.wanted:
-			_, _ = d.Reload(d.ctx) // it is in the log
+			_, _ = d.Reload() // it is in the log
 		case <-d.ctx.Done():
 			return
 		}
@@ -36,15 +37,19 @@ func (d *Daemon) reloads() {
 
 // Reload reads the configuration file again and puts it in force: identities, who may use them, endpoints and secrets. What has
 // not changed keeps its credentials, its port and its sessions. A file that is wrong changes nothing, and is told in the log and
-// in status until there is a better one. Settings of the process itself take a restart, and are named in the answer.
-func (d *Daemon) Reload(ctx context.Context) (wire.Reloaded, error) {
+// in status until there is a better one. Settings of the process itself take a restart, and are named in the answer. It goes on
+// until the shutdown, whoever asked for it, since what it leaves half done would be told as the file's fault.
+func (d *Daemon) Reload() (wire.Reloaded, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
-	if d.ctx.Err() != nil {
-		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is shutting down")
+	if d.ctx.Err() != nil || !d.serving {
+		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is not serving")
 	}
 	old := d.running.Load().cfg
-	cfg, changes, err := d.replace(ctx, old)
+	cfg, changes, err := d.replace(d.ctx, old)
+	if err != nil && d.ctx.Err() != nil {
+		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is shutting down")
+	}
 	d.figures.Reloaded(err == nil)
 	if err != nil {
 		d.running.Store(&running{old, err})
@@ -53,7 +58,9 @@ func (d *Daemon) Reload(ctx context.Context) (wire.Reloaded, error) {
 	}
 	d.running.Store(&running{cfg: cfg})
 	d.follow()
-	done := wire.Reloaded{Added: listed(changes.Added), Changed: listed(changes.Changed), Removed: listed(changes.Removed), Restart: listed(restart(old, cfg))}
+	done := wire.Reloaded{
+		Added: listed(changes.Added), Changed: listed(changes.Changed), Removed: listed(changes.Removed), Restart: listed(restart(d.started, cfg)),
+	}
 	d.log.Info("configuration reloaded", "file", cfg.Path, "added", done.Added, "changed", done.Changed, "removed", done.Removed)
 	if len(done.Restart) > 0 {
 		d.log.Warn("some changes of the configuration take a restart of the daemon", "keys", done.Restart)
@@ -106,22 +113,22 @@ func (d *Daemon) replace(ctx context.Context, old *config.File) (*config.File, b
 	return cfg, changes, nil
 }
 
-// show puts fronts in place of those there are, at the listeners there are and those just taken, and stops the listeners that have
-// none.
+// show puts fronts in place of those there are, at the listeners there are and those just taken, and closes the listeners that have
+// none. Requests under way there are answered, for as long as a shutdown would wait for them.
 func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort]*endpoint) {
 	for address, e := range d.endpoints {
-		next := fronts[address]
-		if next == nil {
-			delete(d.endpoints, address)
-			go func() {
-				ctx, cancel := context.WithTimeout(context.Background(), drain)
-				defer cancel()
-				e.server.stop(ctx)
-				e.front.Load().close()
-			}()
+		if next := fronts[address]; next != nil {
+			e.front.Swap(next).leave()
 			continue
 		}
-		e.front.Swap(next).close()
+		delete(d.endpoints, address)
+		e.server.refuse() // now, for the port may be wanted again by the next reload
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), drain)
+			defer cancel()
+			e.server.stop(ctx)
+			e.front.Load().leave()
+		}()
 	}
 	for address, e := range taken {
 		e.front.Store(fronts[address])
@@ -133,21 +140,17 @@ func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort
 // follow watches the configuration in force: its file and its secrets', and what its sources read.
 func (d *Daemon) follow() {
 	cfg := d.running.Load().cfg
-	files := []string{}
+	var files []string
 	for _, path := range append(cfg.SecretFiles(), cfg.Path) {
 		if path, err := filepath.Abs(path); err == nil {
 			files = append(files, path)
 		}
 	}
-	file := d.watcher.Add(func() []string { return files }, d.RequestReload)
-	sources := func() {}
+	sets := []watch.Set{{Key: "configuration", Files: func() []string { return files }, Changed: d.RequestReload}}
 	if ids, err := identities(cfg, Options{Run: d.run}); err == nil {
-		sources = watchSources(d.watcher, d.broker, ids)
+		sets = append(sets, sourceFiles(d.broker, ids)...)
 	}
-	if d.unwatch != nil {
-		d.unwatch() // last, so that no change falls between
-	}
-	d.unwatch = func() { file(); sources() }
+	d.watcher.Watch(sets)
 }
 
 // restart lists the settings of the process itself that differ.

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,7 @@ type live struct {
 	dir    string
 	daemon *Daemon
 	log    *logged
+	stop   func() // ends the daemon
 }
 
 // logged collects what a daemon logs.
@@ -70,12 +73,13 @@ func startLive(t *testing.T, text string) *live {
 	ended, ready := make(chan error, 1), make(chan struct{})
 	go func() { ended <- w.daemon.Serve(ctx, func() { close(ready) }) }()
 	<-ready
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
+	t.Cleanup(w.stop)
 	return w
 }
 
@@ -243,7 +247,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		"the wrong dialects":           "identities: {other: {source: file, path: DIR/token}}\nendpoints: [{endpoint: nothing, listen: 127.0.0.1:1, identity: other, secret: {file: DIR/door}}]\n",
 	} {
 		w.configure(text)
-		if _, err := w.daemon.Reload(t.Context()); err == nil {
+		if _, err := w.daemon.Reload(); err == nil {
 			t.Errorf("%s: got no error", name)
 		}
 		if got := w.daemon.broker.Names(broker.Caller{Peer: true, UID: uint32(os.Getuid())}); !slices.Equal(got, []string{"api"}) {
@@ -257,16 +261,172 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		t.Errorf("got %v, %v after all that", a.Credential, err)
 	}
 	w.configure(fileIdentity)
-	done, err := w.daemon.Reload(t.Context())
+	done, err := w.daemon.Reload()
 	if text, _ := json.Marshal(done); err != nil || string(text) != `{"added":[],"changed":[],"removed":[],"restart":[]}` {
 		t.Errorf("got %s, %v for a file that is as before", text, err)
+	}
+}
+
+func TestChangeJustBeforeAReloadIsNotLost(t *testing.T) {
+	w := startLive(t, fileIdentity)
+	w.tokenBecomes("at first", "api", "one")
+	for i := range 10 {
+		text := fmt.Sprint("round", i)
+		w.write("token", text)
+		if _, err := w.daemon.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		w.tokenBecomes("written just before a reload", "api", text)
+	}
+}
+
+func TestWhatTakesARestartIsToldUntilThen(t *testing.T) {
+	w := startLive(t, fileIdentity)
+	for _, step := range []struct{ text, want string }{
+		{fileIdentity + "log: {level: warn}\n", "[log]"},
+		{fileIdentity + "log: {level: warn}\nmetrics: {listen: 127.0.0.1:1}\n", "[log metrics]"},
+		{fileIdentity, "[]"},
+	} {
+		w.configure(step.text)
+		for range 2 {
+			done, err := w.daemon.Reload()
+			if got := fmt.Sprint(done.Restart); got != step.want || err != nil {
+				t.Errorf("got %s, %v, want %s", got, err, step.want)
+			}
+		}
+	}
+}
+
+func TestPortsMayComeAndGo(t *testing.T) {
+	one, two := freePort(t), freePort(t)
+	text := func(port string) string {
+		return fileIdentity + "endpoints: [{endpoint: oauth-token, listen: 127.0.0.1:" + port + ", identity: api, secret: {file: DIR/door}}]\n"
+	}
+	w := startLive(t, text(one))
+	for range 25 {
+		for _, port := range []string{two, one} {
+			w.configure(text(port))
+			if _, err := w.daemon.Reload(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.configure(strings.Replace(strings.Replace(text(one), "127.0.0.1:", "0.0.0.0:", 1), "identity: api", "expose: true, identity: api", 1))
+	if _, err := w.daemon.Reload(); err == nil || !strings.Contains(err.Error(), "cannot listen") || !strings.Contains(hints(err), "the daemon itself listens at") {
+		t.Errorf("got %v, with hints %s", err, hints(err))
+	}
+}
+
+func hints(err error) string {
+	var e interface{ Hint() string }
+	if errors.As(err, &e) {
+		return e.Hint()
+	}
+	return ""
+}
+
+// TestRequestUnderWayFollowsThePolicy sends half a request, changes the configuration, and sends the rest.
+func TestRequestUnderWayFollowsThePolicy(t *testing.T) {
+	port := freePort(t)
+	text := func(identity string) string {
+		return "identities: {api: {source: file, path: DIR/token, lifetime: 10h" + identity + "}}\n" +
+			"endpoints: [{endpoint: oauth-token, listen: 127.0.0.1:" + port + ", identity: api, secret: {file: DIR/door}}]\n"
+	}
+	w := startLive(t, text(""))
+	half := func() (finish func() string) {
+		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := "grant_type=client_credentials&client_id=api&client_secret=" + door
+		fmt.Fprintf(c, "POST /token HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", port, len(body), body[:20])
+		e := w.daemon.endpoints[netip.MustParseAddrPort("127.0.0.1:"+port)]
+		f := e.front.Load()
+		w.becomes("the request is being read", "true", func() string { return fmt.Sprint(f.users.Load() > 1) })
+		return func() string {
+			defer c.Close()
+			fmt.Fprint(c, body[20:])
+			answer, err := io.ReadAll(c)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(answer)
+		}
+	}
+	finish := half()
+	w.configure(text("") + "# the same\n")
+	w.mustReload()
+	if answer := finish(); !strings.HasPrefix(answer, "HTTP/1.1 200") {
+		t.Errorf("a request under way while nothing changed for it: %s", answer)
+	}
+	finish = half()
+	w.configure(text("") + "# the same again\n")
+	w.mustReload()
+	w.configure("identities: {api: {source: file, path: DIR/token, lifetime: 10h, release: false}}\n")
+	w.mustReload()
+	if answer := finish(); strings.HasPrefix(answer, "HTTP/1.1 200") || strings.Contains(answer, "one") {
+		t.Errorf("a request under way was given what is withheld by now: %s", answer)
+	}
+}
+
+func (w *live) mustReload() {
+	w.t.Helper()
+	if _, err := w.daemon.Reload(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestReloadsDuringTheEnds asks for reloads before a daemon serves, while it does, and while and after it ends.
+func TestReloadsDuringTheEnds(t *testing.T) {
+	w := startLive(t, fileIdentity)
+	port := freePort(t)
+	cfg := w.daemon.running.Load().cfg
+	w.stop()
+	var err error
+	if w.daemon, err = Start(t.Context(), cfg, "test", slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.daemon.Reload(); freshet.AsError(err).Kind != freshet.Unavailable {
+		t.Errorf("before it serves: got %v, want an error of kind unavailable", err)
+	}
+	var reloads sync.WaitGroup
+	stop := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ready := make(chan struct{})
+	for range 2 {
+		reloads.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = w.daemon.Reload()
+					if i == 3 {
+						cancel()
+					}
+				}
+			}
+		})
+	}
+	w.configure(fileIdentity + "endpoints: [{endpoint: oauth-token, listen: 127.0.0.1:" + port + ", identity: api, secret: {file: DIR/door}}]\n")
+	if err := w.daemon.Serve(ctx, func() { close(ready) }); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	reloads.Wait()
+	<-ready
+	if l, err := net.Listen("tcp", "127.0.0.1:"+port); err != nil {
+		t.Errorf("a server was left behind: %v", err)
+	} else {
+		l.Close()
 	}
 }
 
 func TestReloadedDaemonStillDrains(t *testing.T) {
 	w := startLive(t, fileIdentity)
 	w.daemon.end()
-	if _, err := w.daemon.Reload(t.Context()); freshet.AsError(err).Kind != freshet.Unavailable {
+	if _, err := w.daemon.Reload(); freshet.AsError(err).Kind != freshet.Unavailable {
 		t.Errorf("got %v while shutting down, want an error of kind unavailable", err)
 	}
 }

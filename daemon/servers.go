@@ -48,6 +48,13 @@ func (s *servers) start(h *http.Server, l net.Listener) *server {
 	return one
 }
 
+// refuse closes the listener.
+func (s *server) refuse() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Shutdown(ended)
+}
+
 // stop takes no new requests, and returns when those under way are answered, up to ctx.
 func (s *server) stop(ctx context.Context) {
 	if s.Shutdown(ctx) != nil {

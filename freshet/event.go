@@ -31,6 +31,7 @@ type Event struct {
 	Took     time.Duration // the source's part of it
 	Shared   bool          // the credential came from another process, which asked the source
 	Late     bool          // it ended after its waiters had been released
+	Removed  bool          // its identity was removed while it was under way
 
 	Fingerprint      string    // of what was retrieved; "" on failure
 	Expires          time.Time // zero if it does not

@@ -308,6 +308,7 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 	if e.Identity == "" {
 		return // the deadline's own landing; the retrieval reports when it ends
 	}
+	e.Removed = c.removed(s.id)
 	if e.Late = !first; cred != nil {
 		e.Fingerprint, e.Expires = cred.fingerprint, cred.Expires()
 	}

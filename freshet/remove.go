@@ -26,6 +26,12 @@ func (c *Cache) Remove(id *Identity) {
 	}
 }
 
+func (c *Cache) removed(id *Identity) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return id.removed
+}
+
 // errRemoved is what a removed identity answers.
 func (id *Identity) errRemoved() error {
 	return &Error{Kind: Invalid, Identity: id.name, Source: id.kind, Why: "is no longer configured", Hint: "ask again, if it was configured anew"}

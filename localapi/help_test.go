@@ -48,6 +48,16 @@ func TestMain(m *testing.M) {
 			b, _ := io.ReadAll(resp.Body)
 			fmt.Println(resp.StatusCode, strings.TrimSpace(string(b)))
 		}
+	case "status", "reload": // print the body of the answer
+		method := map[string]string{"status": "GET", "reload": "POST"}[os.Getenv(role)]
+		req, _ := http.NewRequest(method, "http://freshet/v1/"+os.Getenv(role), nil)
+		resp, err := over(os.Args[1]).Do(req)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		b, _ := io.ReadAll(resp.Body)
+		fmt.Println(resp.StatusCode, strings.TrimSpace(string(b)))
 	case "session": // open one, print its environment, and wait to be killed
 		s, err := client.New(client.Config{Socket: os.Args[1]}).OpenSession(context.Background(), os.Args[2:])
 		if err != nil {
@@ -211,11 +221,13 @@ func (s *served) record() string {
 // another starts a copy of this program, as another user where cred says so.
 func (s *served) another(what string, cred *syscall.Credential, args ...string) (*bufio.Scanner, *exec.Cmd) {
 	s.Helper()
-	this, err1 := os.Executable()
-	program, err2 := os.ReadFile(this)
 	exe := filepath.Join(filepath.Dir(s.path), "program") // where another user can run it
-	if err := errors.Join(err1, err2, os.WriteFile(exe, program, 0o755)); err != nil {
-		s.Fatal(err)
+	if _, err := os.Stat(exe); err != nil {
+		this, err1 := os.Executable()
+		program, err2 := os.ReadFile(this)
+		if err := errors.Join(err1, err2, os.WriteFile(exe, program, 0o755)); err != nil {
+			s.Fatal(err)
+		}
 	}
 	cmd := exec.Command(exe, append([]string{s.path}, args...)...)
 	cmd.Env, cmd.Dir = append(os.Environ(), role+"="+what), "/"

@@ -3,6 +3,7 @@
 //	POST /v1/identities/NAME/credential   a credential, or a problem (RFC 9457)
 //	POST /v1/identities/NAME/reject       says that a service refused a version
 //	POST /v1/sessions                     the environment for a child; open for as long as the reply is read
+//	POST /v1/reload                       puts the configuration file in force as it is now, and says what has changed
 //	GET  /v1/status                       identities, keys, last errors: never a secret
 //	GET  /healthz /readyz /metrics
 package localapi
@@ -46,10 +47,10 @@ type Config struct {
 	OpenSession func(ctx context.Context, c broker.Caller, identities []string) (*Session, error)
 	Ending      <-chan struct{} // closed when sessions are to end, before the server waits for its requests; nil: never
 	Ready       func() bool     // nil: always
-	// Running tells which program and configuration are in force.
+	// Running tells which program and configuration are in force; never nil.
 	Running func() wire.Running
 	// Reload puts the configuration file in force as it is now; nil: it is read once.
-	Reload  func(ctx context.Context) (wire.Reloaded, error)
+	Reload  func() (wire.Reloaded, error)
 	Metrics http.Handler // nil: none
 	Log     *slog.Logger
 }
@@ -118,8 +119,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if want := r.Header.Get(HeaderConfig); want != "" && want != a.Running().Digest {
-		fail(w, freshet.Errorf(freshet.Invalid, "the daemon runs another configuration than the one named: it runs %s", a.Running().Config).
-			WithHint("leave out --config to use the daemon's, or restart the daemon with yours"))
+		running := a.Running()
+		e := freshet.Errorf(freshet.Invalid, "the daemon runs another configuration than the one named: it runs %s", running.Config)
+		if e.WithHint("leave out --config to use the daemon's, or start a daemon with yours"); running.ConfigError != "" {
+			e.WithHint("if that is the one, it has changed and is wrong: freshet status says how")
+		}
+		fail(w, e)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, guard.MaxBody)
@@ -195,10 +200,15 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) status(w http.ResponseWriter, r *http.Request) {
+	c := caller(r)
+	running := a.Running()
+	if running.ConfigError != "" && !a.Broker.Oversees(c) {
+		running.ConfigError = "it is wrong: the daemon's own user is told how"
+	}
 	answer(w, http.StatusOK, struct {
 		wire.Running
 		broker.Status
-	}{a.Running(), a.Broker.Status(caller(r))})
+	}{running, a.Broker.Status(c)})
 }
 
 // reload answers once the file is in force, or why it is not.
@@ -211,7 +221,7 @@ func (a *API) reload(w http.ResponseWriter, r *http.Request) {
 		fail(w, freshet.Errorf(freshet.Invalid, "this is a command's own broker, which reads its configuration once"))
 		return
 	}
-	changes, err := a.Reload(r.Context())
+	changes, err := a.Reload()
 	if err != nil {
 		fail(w, err)
 		return

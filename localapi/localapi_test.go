@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"freshet.dev/broker"
 	"freshet.dev/freshet"
 	"freshet.dev/freshet/freshettest"
+	"freshet.dev/internal/wire"
 	"freshet.dev/localapi"
 )
 
@@ -181,6 +183,38 @@ func TestAnotherUserIsRefusedBeforeTheSourceAndRecorded(t *testing.T) {
 	if !strings.Contains(record, `"event":"deny","identity":"closed","caller":"socket:uid:65534","pid":`) ||
 		!strings.Contains(record, `"event":"hand_out","identity":"open","caller":"socket:uid:65534"`) {
 		t.Errorf("the record is %s", record)
+	}
+}
+
+// TestReloadIsForTheDaemonsOwnUser asks for a reload as another user, and as this one; the file's faults are told to this one alone.
+func TestReloadIsForTheDaemonsOwnUser(t *testing.T) {
+	asRoot(t)
+	var reloads atomic.Int64
+	s := serve(t, 0o666, func(c *localapi.Config) {
+		c.Running = func() wire.Running { return wire.Running{Config: "/c.yaml", ConfigError: "PAYROLL_SECRET is not set"} }
+		c.Reload = func() (wire.Reloaded, error) {
+			reloads.Add(1)
+			return wire.Reloaded{Added: []string{"new"}}, nil
+		}
+	}, identity("id", new(issuer), broker.Policy{}))
+	as := func(what string, uid uint32) string {
+		out, _ := s.another(what, &syscall.Credential{Uid: uid, Gid: uid})
+		if !out.Scan() {
+			t.Fatal("no answer")
+		}
+		return out.Text()
+	}
+	if got := as("reload", nobody); !strings.HasPrefix(got, "403 ") || reloads.Load() != 0 {
+		t.Errorf("another user's reload: %s, and %d were made", got, reloads.Load())
+	}
+	if got := as("reload", 0); !strings.HasPrefix(got, "200 ") || !strings.Contains(got, `"added":["new"]`) || reloads.Load() != 1 {
+		t.Errorf("the daemon's own user's: %s, and %d were made", got, reloads.Load())
+	}
+	if got := as("status", nobody); strings.Contains(got, "PAYROLL") || !strings.Contains(got, "config_error") {
+		t.Errorf("another user's status: %s", got)
+	}
+	if got := as("status", 0); !strings.Contains(got, "PAYROLL_SECRET is not set") {
+		t.Errorf("the daemon's own user's: %s", got)
 	}
 }
 

@@ -60,10 +60,11 @@ func (m *Metrics) Observe(e freshet.Event) {
 
 // Reloaded tells how the last attempt to read the configuration again went.
 func (m *Metrics) Reloaded(ok bool) {
-	m.reloaded.Set(0)
+	value := 0.0
 	if ok {
-		m.reloaded.Set(1)
+		value = 1
 	}
+	m.reloaded.Set(value)
 }
 
 // outcomes are the kinds of failure as label values.

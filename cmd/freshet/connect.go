@@ -59,17 +59,20 @@ type private struct {
 	watcher *watch.Watcher // nil: none
 }
 
-// A command is brief, and reads what it needs once, or lasting: what it has read may change while it runs.
+// use is what a command wants of a daemon, or of a broker in its place.
+type use int
+
 const (
-	brief   = false
-	lasting = true
+	brief   use = iota // it asks once
+	lasting            // what it has read may change while it runs
+	anyhow             // it asks about the daemon, whichever configuration that runs
 )
 
 // connect finds the daemon: at $FRESHET_SOCKET, at the configuration's socket, or at the default path. Only when nothing
 // listens there does this process become its own broker; a denial or a timeout is an error.
-func (g *global) connect(ctx context.Context, lasts bool) (*service, error) {
+func (g *global) connect(ctx context.Context, how use) (*service, error) {
 	cfg, chosen, loadErr := g.load()
-	if chosen && loadErr != nil {
+	if chosen && loadErr != nil && how != anyhow {
 		return nil, loadErr
 	}
 	cc := client.Config{Socket: socket.Default(), Ancestry: ancestry()}
@@ -78,6 +81,9 @@ func (g *global) connect(ctx context.Context, lasts bool) (*service, error) {
 		if chosen {
 			cc.ConfigHash = cfg.Digest
 		}
+	}
+	if how == anyhow {
+		cc.ConfigHash = ""
 	}
 	if s := os.Getenv("FRESHET_SOCKET"); s != "" {
 		cc.Socket = s
@@ -96,7 +102,7 @@ func (g *global) connect(ctx context.Context, lasts bool) (*service, error) {
 	if loadErr != nil {
 		return nil, loadErr
 	}
-	p, err := newPrivate(cfg, lasts)
+	p, err := newPrivate(cfg, how == lasting)
 	if err != nil {
 		return nil, err
 	}

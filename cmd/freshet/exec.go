@@ -220,6 +220,8 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 		if err := awsFiles(r.Dir, aws[1:], add); err != nil {
 			return nil, err
 		}
+		// The last of every SDK's chain is the machine's own role: who is refused here must not become that.
+		add["AWS_EC2_METADATA_DISABLED"] = "true"
 	}
 	return childenv.Merge(os.Environ(), add), nil
 }

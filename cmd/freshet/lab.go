@@ -62,10 +62,10 @@ A duration goes for every issuer, or for one as ISSUER=DURATION: ` + strings.Joi
   . ./lab.env; freshet token entra
   freshet exec aws -- aws sts get-caller-identity --endpoint-url "$FRESHET_LAB"
 
-  freshet lab serve --write /tmp/lab --listen 127.0.0.1:9920 --latency 250ms --latency entra=2s --lifetime 2m
-  freshet token --config /tmp/lab/freshet.yaml oauth
-  curl -H "Authorization: Bearer $(cat /tmp/lab/admin-token)" http://127.0.0.1:9920/admin/issuers
-  curl -H "Authorization: Bearer $(cat /tmp/lab/admin-token)" -X PUT -d '{"latency":"5s"}' http://127.0.0.1:9920/admin/issuers/sts`,
+  freshet lab serve --write ~/lab --listen 127.0.0.1:9920 --latency 250ms --latency entra=2s --lifetime 2m
+  freshet token --config ~/lab/freshet.yaml oauth
+  curl -H "Authorization: Bearer $(cat ~/lab/admin-token)" http://127.0.0.1:9920/admin/issuers
+  curl -H "Authorization: Bearer $(cat ~/lab/admin-token)" -X PUT -d '{"latency":"5s"}' http://127.0.0.1:9920/admin/issuers/sts`,
 		Args: want(),
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
 	}

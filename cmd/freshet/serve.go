@@ -39,30 +39,29 @@ Ctrl-C stops it: requests under way are answered first, for at most 10 seconds.`
 			if err != nil {
 				return err
 			}
-			defer reloadOnHangup(c.Context(), d)()
+			hangups := make(chan os.Signal, 1)
+			if s := heeded(syscall.SIGHUP); len(s) > 0 {
+				signal.Notify(hangups, s...) // one that comes before the ready line is obeyed after it
+			}
+			defer close(hangups)
+			defer signal.Stop(hangups)
 			context.AfterFunc(c.Context(), func() { tell(systemd.SdNotifyStopping) })
 			return d.Serve(c.Context(), func() {
 				fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: %s of %s; %s\n", count(len(cfg.Identities), "identity", "identities"), cfg.Path, d)
 				tell(systemd.SdNotifyReady)
+				go reloadOn(hangups, d)
 			})
 		},
 	}
 }
 
-// reloadOnHangup has the daemon reload on SIGHUP, unless that is ignored, as under nohup. What it returns ends that.
-func reloadOnHangup(ctx context.Context, d *daemon.Daemon) (end func()) {
-	hangups := make(chan os.Signal, 1)
-	if s := heeded(syscall.SIGHUP); len(s) > 0 {
-		signal.Notify(hangups, s...)
+// reloadOn has the daemon reload at each signal, until the channel is closed.
+func reloadOn(hangups <-chan os.Signal, d *daemon.Daemon) {
+	for range hangups {
+		tell(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
+		_, _ = d.Reload() // it is in the log
+		tell(systemd.SdNotifyReady)
 	}
-	go func() {
-		for range hangups {
-			tell(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
-			_, _ = d.Reload(ctx) // it is in the log
-			tell(systemd.SdNotifyReady)
-		}
-	}()
-	return func() { signal.Stop(hangups); close(hangups) }
 }
 
 // tell says something to the service manager, if there is one. That it cannot be told is no reason to stop.

@@ -65,6 +65,15 @@ func TestHangupAndFileChangeReload(t *testing.T) {
 	if out, _ := w.statusJSON(); !strings.Contains(out.ConfigError, "c.yaml:2:") {
 		t.Errorf("status says %q about a wrong file", out.ConfigError)
 	}
+	// A file that the daemon refuses for what only it has, such as a variable, is in order for a command, which is told where to look.
+	w.write("c.yaml", "version: 1\nidentities: {id: {source: oauth2, token_url: 'http://127.0.0.1:1', client_id: x, client_secret: {env: ONLY_HERE}}}\n")
+	w.await("the daemon refuses it", func() bool { return strings.Contains(d.stderr.String(), "ONLY_HERE is not set") })
+	if _, stderr := w.freshet(2, "token", "id"); !strings.Contains(stderr, "freshet status says how") {
+		t.Errorf("token says %s", stderr)
+	}
+	if out, _ := w.freshet(0, "status"); !strings.Contains(out, "the file as it is now is not in force") || !strings.Contains(out, "ONLY_HERE") {
+		t.Errorf("status says %s", out)
+	}
 	d.signal(syscall.SIGHUP)
 	w.await("the second report", func() bool { return strings.Count(d.stderr.String(), "configuration not reloaded") >= 2 })
 	w.write("c.yaml", "version: 1\nidentities: {id: {source: file, path: DIR/token}}\n")
@@ -73,30 +82,15 @@ func TestHangupAndFileChangeReload(t *testing.T) {
 	w.freshet(0, "token", "id")
 }
 
-// statusJSON is what `freshet status --json` prints, without a configuration named.
+// statusJSON is what `freshet status --json` prints.
 func (w *world) statusJSON() (*client.Status, string) {
 	w.Helper()
-	cmd := w.command("freshet", "status", "--json")
-	cmd.Env = append(withoutConfig(w.env), "FRESHET_SOCKET="+filepath.Join(w.run, "freshet", "freshet.sock"))
-	r := w.begin(cmd)
-	if r.wait() != 0 {
-		w.Fatalf("status: %s", r.stderr.String())
-	}
+	out, _ := w.freshet(0, "status", "--json")
 	var s client.Status
-	if err := json.Unmarshal([]byte(r.stdout.String()), &s); err != nil {
-		w.Fatalf("%v in %s", err, r.stdout.String())
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		w.Fatalf("%v in %s", err, out)
 	}
-	return &s, r.stdout.String()
-}
-
-func withoutConfig(env []string) []string {
-	var out []string
-	for _, kv := range env {
-		if !strings.HasPrefix(kv, "FRESHET_CONFIG=") {
-			out = append(out, kv)
-		}
-	}
-	return out
+	return &s, out
 }
 
 func TestStatusShowsWhatLivesAndWhatFails(t *testing.T) {

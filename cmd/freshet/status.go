@@ -35,7 +35,7 @@ You see those you may use; the daemon's own user and root see all.
 		Example: "  freshet status\n  freshet status --watch\n  freshet status --json | jq '.identities[] | select(.last_error)'",
 		Args:    want(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := g.connect(c.Context(), brief)
+			s, err := g.connect(c.Context(), anyhow)
 			if err != nil {
 				return err
 			}

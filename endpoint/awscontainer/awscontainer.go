@@ -81,7 +81,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if e.RetryAfter > 0 {
 			w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
 		}
-		fail(w, status(e.Kind), string(e.Kind), e.Error())
+		fail(w, status(e.Kind), string(e.Kind), wire.Message(e))
 		return
 	}
 	body, err := h.render(a.Credential)

@@ -146,10 +146,7 @@ func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
 	}
-	why := e.Error()
-	if e.Hint != "" {
-		why += "; " + e.Hint // SDKs show it to whoever can act on it
-	}
+	why := wire.Message(e)
 	fail(w, status(e.Kind), e.Kind, why)
 }
 

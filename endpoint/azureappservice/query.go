@@ -11,8 +11,8 @@ type query struct {
 	named                       bool // it names one of several identities, in whichever way
 }
 
-// readQuery reads the parameters, and says why it cannot. Those that are not known are ignored: msal-node adds xms_cc and a
-// revoked token's hash, others what a proxy or their version wants.
+// readQuery reads the parameters, and says why it cannot. Those that are not known are ignored: msal-node adds xms_cc, others
+// what a proxy or their version wants.
 func readQuery(raw string) (q query, why string) {
 	seen := make(map[string]bool)
 	for pair := range strings.SplitSeq(raw, "&") {

@@ -171,15 +171,15 @@ func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
 	}
 	switch e.Kind {
 	case freshet.Invalid:
-		fail(w, http.StatusBadRequest, "invalid_scope", e.Error())
+		fail(w, http.StatusBadRequest, "invalid_scope", wire.Message(e))
 	case freshet.Denied, freshet.LoginNeeded:
-		fail(w, http.StatusBadRequest, "unauthorized_client", e.Error())
+		fail(w, http.StatusBadRequest, "unauthorized_client", wire.Message(e))
 	case freshet.Unavailable:
-		fail(w, http.StatusServiceUnavailable, "temporarily_unavailable", e.Error())
+		fail(w, http.StatusServiceUnavailable, "temporarily_unavailable", wire.Message(e))
 	case freshet.Malformed:
-		fail(w, http.StatusBadGateway, "server_error", e.Error())
+		fail(w, http.StatusBadGateway, "server_error", wire.Message(e))
 	default:
-		fail(w, http.StatusInternalServerError, "server_error", e.Error())
+		fail(w, http.StatusInternalServerError, "server_error", wire.Message(e))
 	}
 }
 

@@ -259,7 +259,9 @@ func TestCAFileIsReadAgainOnceItHasChanged(t *testing.T) {
 	}
 }
 
-func isUntrusted(err *freshet.Error) bool { return err != nil && strings.Contains(err.Why, "not trusted") }
+func isUntrusted(err *freshet.Error) bool {
+	return err != nil && strings.Contains(err.Why, "not trusted")
+}
 
 func selfSigned(t *testing.T) *x509.Certificate {
 	t.Helper()

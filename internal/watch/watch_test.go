@@ -4,6 +4,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,7 +34,7 @@ func watch(t *testing.T, path func(dir string) string) *scene {
 		t.Skip("this system cannot watch files: raise fs.inotify.max_user_instances")
 	}
 	t.Cleanup(w.Close)
-	t.Cleanup(w.Add(func() []string { return []string{s.path} }, func() { s.told <- struct{}{} }))
+	w.Watch([]Set{{"s", func() []string { return []string{s.path} }, func() { s.told <- struct{}{} }}})
 	return s
 }
 
@@ -126,7 +129,7 @@ func TestVolumeOfKubernetes(t *testing.T) {
 		t.Skip("this system cannot watch files: raise fs.inotify.max_user_instances")
 	}
 	t.Cleanup(w.Close)
-	t.Cleanup(w.Add(func() []string { return []string{s.path} }, func() { s.told <- struct{}{} }))
+	w.Watch([]Set{{"s", func() []string { return []string{s.path} }, func() { s.told <- struct{}{} }}})
 	for _, version := range []string{"..v2", "..v3"} {
 		s.mkdir(version)
 		s.write(version+"/token", "of "+version)
@@ -183,33 +186,136 @@ func TestLinksInACircleEnd(t *testing.T) {
 	s.tells("a file in the circle's place")
 }
 
-func TestRemovedWatchTellsNothing(t *testing.T) {
+func TestSetsAreReplaced(t *testing.T) {
 	t.Parallel()
 	w := New(slog.New(slog.DiscardHandler))
 	if w.system == nil {
 		t.Skip("this system cannot watch files: raise fs.inotify.max_user_instances")
 	}
 	defer w.Close()
-	path := filepath.Join(t.TempDir(), "x")
-	var one atomic.Int64
-	two := make(chan struct{}, 10)
-	remove := w.Add(func() []string { return []string{path} }, func() { one.Add(1) })
-	removeTwo := w.Add(func() []string { return []string{path} }, func() { two <- struct{}{} })
-	remove()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x")
+	told := make(chan string, 100)
+	watch := func(keys ...string) {
+		var sets []Set
+		for _, key := range keys {
+			sets = append(sets, Set{key, func() []string { return []string{path} }, func() { told <- key }})
+		}
+		w.Watch(sets)
 	}
-	select {
-	case <-two:
-	case <-time.After(soon):
-		t.Fatal("the other watch was not told")
+	want := func(keys ...string) {
+		t.Helper()
+		for range keys {
+			select {
+			case key := <-told:
+				if !slices.Contains(keys, key) {
+					t.Errorf("%s was told, want %v", key, keys)
+				}
+			case <-time.After(soon):
+				t.Fatalf("not told: want %v", keys)
+			}
+		}
+		select {
+		case key := <-told:
+			t.Errorf("%s was told as well", key)
+		case <-time.After(quiet):
+		}
 	}
-	if one.Load() != 0 {
-		t.Error("a watch that was removed was told")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if removeTwo(); len(w.system.WatchList()) != 0 {
-		t.Errorf("nothing is watched, and the system still watches %v", w.system.WatchList())
+	watch("a", "b")
+	write("1")
+	want("a", "b")
+	watch("b", "c")
+	want()
+	write("22")
+	want("b", "c")
+	// A change that nobody was told of yet is not lost when the sets are replaced, however soon.
+	for i := range 10 {
+		write(strings.Repeat("x", 10+i))
+		watch("b")
+		want("b")
 	}
+	watch()
+	write("333")
+	want()
+	if list := w.system.WatchList(); len(list) != 0 {
+		t.Errorf("nothing is watched, and the system still watches %v", list)
+	}
+}
+
+// TestNoChangeIsLost makes folders and files in them in every order that a watch could miss.
+func TestNoChangeIsLost(t *testing.T) {
+	t.Parallel()
+	w := New(slog.New(slog.DiscardHandler))
+	if w.system == nil {
+		t.Skip("this system cannot watch files: raise fs.inotify.max_user_instances")
+	}
+	defer w.Close()
+	dir := t.TempDir()
+	const files = 50
+	var sets []Set
+	var told [files]atomic.Int64
+	paths := make([]string, files)
+	for i := range files {
+		paths[i] = filepath.Join(dir, strconv.Itoa(i), "deeper", "token")
+		sets = append(sets, Set{paths[i], func() []string { return []string{paths[i]} }, func() { told[i].Add(1) }})
+	}
+	w.Watch(sets)
+	for round := range 4 {
+		for i, path := range paths {
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			// The moment in which the watcher looks is somewhere among these.
+			<-time.After(time.Duration(i%7) * 3 * time.Millisecond)
+			if err := os.WriteFile(path, []byte(strings.Repeat("x", round+1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range paths {
+			for deadline := time.Now().Add(soon); told[i].Load() == 0; <-time.After(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("round %d: file %d was never told of", round, i)
+				}
+			}
+		}
+		for i := range told {
+			told[i].Store(0)
+		}
+		<-time.After(2 * settle) // no news of this round may count for the next
+		for i := range told {
+			told[i].Store(0)
+		}
+		if round == 1 {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(3 * settle)
+			for i := range told {
+				told[i].Store(0)
+			}
+		}
+	}
+}
+
+func TestOwnerIsPartOfAFile(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away: run this test as root")
+	}
+	s := watch(t, in("token"))
+	s.write("token", "x")
+	s.tells("the file")
+	s.must(os.Chown(s.path, 65534, 65534))
+	s.tells("another owner")
 }
 
 func TestFilesMayDependOnWhatTheySay(t *testing.T) {
@@ -222,12 +328,12 @@ func TestFilesMayDependOnWhatTheySay(t *testing.T) {
 	defer w.Close()
 	pointer, pointed := filepath.Join(dir, "pointer"), filepath.Join(dir, "pointed")
 	told := make(chan struct{}, 10)
-	w.Add(func() []string {
+	w.Watch([]Set{{"s", func() []string {
 		if text, err := os.ReadFile(pointer); err == nil {
 			return []string{pointer, string(text)}
 		}
 		return []string{pointer}
-	}, func() { told <- struct{}{} })
+	}, func() { told <- struct{}{} }}})
 	for _, step := range [][2]string{{pointer, pointed}, {pointed, "x"}} {
 		if err := os.WriteFile(step[0], []byte(step[1]), 0o600); err != nil {
 			t.Fatal(err)
