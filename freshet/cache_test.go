@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,4 +196,32 @@ func TestIdentityIsASource(t *testing.T) {
 			t.Errorf("got %v, %v, want an error and nothing else", inner2, err)
 		}
 	})
+}
+
+func TestMemoryAnswersWhoseContextHasEnded(t *testing.T) {
+	var calls atomic.Int64
+	id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: SourceFunc(func(context.Context, Request) (*Credential, error) {
+		calls.Add(1)
+		return NewBearer("tok", "", Validity{Lifetime: time.Hour})
+	})})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	h := mustHandle(t, id, Request{})
+	for i, get := range []func(context.Context) (Answer, error){
+		func(ctx context.Context) (Answer, error) { return id.Get(ctx, Request{}) }, h.Get,
+	} {
+		if _, err := get(ended); !errors.Is(err, context.Canceled) || calls.Load() != 0 {
+			t.Errorf("%d: a miss: got %v after %d calls, want the context's error and none", i, err, calls.Load())
+		}
+	}
+	if _, err := h.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, get := range []func(context.Context) (Answer, error){
+		func(ctx context.Context) (Answer, error) { return id.Get(ctx, Request{}) }, h.Get,
+	} {
+		if a, err := get(ended); err != nil || a.Credential.Token() != "tok" {
+			t.Errorf("%d: a hit: got %v, %v", i, a.Credential, err)
+		}
+	}
 }

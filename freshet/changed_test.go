@@ -248,6 +248,7 @@ func TestRemovedIdentityServesNothing(t *testing.T) {
 			return NewBearer("other", "", Validity{Lifetime: time.Hour})
 		})})
 		token(t, other)
+		synctest.Wait() // its flight has left
 		before := c.Stats()
 		id := add(t, c, IdentityConfig{Name: "id", Version: "1", Source: p})
 		waiter := make(chan error, 1)

@@ -175,7 +175,8 @@ func (id *Identity) Retrieve(ctx context.Context, req Request) (*Credential, err
 }
 
 // Get answers a request: from memory if there is a credential that will do, else from the key's one flight. A caller whose
-// context ends leaves at once with that error while the flight goes on. Errors are [*Error]s.
+// context ends leaves at once with that error while the flight goes on; what is in memory is answered even so. Errors are
+// [*Error]s.
 //
 // A hit takes no lock and allocates nothing, provided that the request's scopes are sorted; a [Handle] is cheaper still, as
 // it hashes its request once.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"freshet.dev/freshet"
 )
@@ -27,7 +28,8 @@ const header = "# Written by a freshet lab, which removes it at its end.\n"
 //	env                                   variables for a shell whose programs shall ask the cloud itself
 //	bin/az                                the lab's az, run by the freshet at freshetBinary
 //
-// Only the owner can read them. It makes dir if need be, and replaces only what a lab left there. remove takes away what was
+// Only the owner can read them. It makes dir if need be, takes none that others own or can write to, and replaces only what a lab
+// left there. remove takes away what was
 // written, and leaves everything where another lab has taken over. Errors are of kind Invalid.
 func (c *Cloud) WriteConfig(dir, freshetBinary, base string) (remove func(), err error) {
 	w := writer{dir: dir}
@@ -84,13 +86,38 @@ func (w *writer) prepare() error {
 	}
 	err := os.Mkdir(w.dir, 0o700)
 	w.made = err == nil
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) {
+		if err := owned(w.dir); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return w.fault(w.dir, err)
 	}
 	if old, err := os.ReadFile(w.path(ConfigName)); err == nil && bytes.HasPrefix(old, []byte(header)) {
 		w.remove(everything()) // a lab that was killed left it
 	}
 	return nil
+}
+
+// owned refuses a folder that is there already and that others can put a file or a program into.
+func owned(dir string) error {
+	why := ""
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return freshet.Errorf(freshet.Invalid, "lab: %s: cannot be looked at", dir)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		why = "is not a folder"
+	case !ok || int(stat.Uid) != os.Geteuid():
+		why = "belongs to another user"
+	case info.Mode().Perm()&0o022 != 0:
+		why = "can be written to by others"
+	default:
+		return nil
+	}
+	return freshet.Errorf(freshet.Invalid, "lab: %s: %s", dir, why).WithHint("choose another folder, or chmod go-w it")
 }
 
 func (w *writer) fault(path string, err error) error {

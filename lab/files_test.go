@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"freshet.dev/freshet"
 	"freshet.dev/freshet/freshettest"
 	"freshet.dev/lab"
 )
@@ -59,10 +61,58 @@ func TestConfigurationIsWrittenAndTakenAway(t *testing.T) {
 	}
 }
 
+// folder is one that nobody else can write to, whatever the umask.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestFolderOfOthersIsRefused(t *testing.T) {
+	c := newCloud(t, lab.Config{}).at("http://127.0.0.1:1")
+	open, behind := folder(t), folder(t)
+	if err := os.Chmod(open, 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	group := folder(t)
+	if err := os.Chmod(group, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	link, file := filepath.Join(behind, "link"), filepath.Join(behind, "file")
+	if err := os.Symlink(folder(t), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	others := "/" // root's
+	if os.Geteuid() == 0 {
+		others = folder(t)
+		if err := os.Chown(others, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, why := range map[string]string{
+		open: "can be written to by others", group: "can be written to by others", link: "is not a folder", file: "is not a folder",
+		others: "belongs to another user",
+	} {
+		_, err := c.WriteConfig(dir, "/bin/freshet", c.base)
+		if !errors.Is(err, freshet.Invalid) || !strings.Contains(err.Error(), why) || freshet.AsError(err).Hint == "" {
+			t.Errorf("%s: got %v, want that it %s", dir, err, why)
+		}
+		if _, err := os.Stat(filepath.Join(dir, lab.ConfigName)); err == nil {
+			t.Errorf("%s: it was written into", dir)
+		}
+	}
+}
+
 func TestOnlyALabsConfigurationIsReplaced(t *testing.T) {
 	first := newCloud(t, lab.Config{}).at("http://127.0.0.1:1")
 	second := newCloud(t, lab.Config{}).at("http://127.0.0.1:2")
-	dir := t.TempDir()
+	dir := folder(t)
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -15,7 +15,15 @@
 // [Provider.Reject].
 //
 // What LoadDefaultConfig returns is itself an aws.CredentialsCache, and gives the same credentials until they have expired. A
-// Provider therefore calls the Invalidate method of what it wraps when that gives again what is to be replaced.
+// Provider therefore calls the Invalidate method of what it wraps when that gives again what is to be replaced. The wrapped cache
+// is the Provider's from then on: who uses it beside the Provider loses what it holds each time.
+//
+// # Instances of EC2
+//
+// While an instance's metadata service is down, the SDK goes on with the keys that it has, past the end that it gave them, which
+// is at most an hour ahead and often before the true one. A Provider leaves that to it. It does not call Invalidate on a cache
+// over ec2rolecreds, which therefore gives the same keys, also to who rejects them, until its own time to replace them; and it has
+// an ec2rolecreds.Provider that it wraps itself extend them when they are about to end and no others are to be had.
 //
 // # Life
 //

@@ -71,7 +71,7 @@ func New(p aws.CredentialsProvider, cfg Config) (*Provider, error) {
 			cfg.Name = fmt.Sprintf("aws-%d", n)
 		}
 	}
-	src := &source{inner: p}
+	src := newSource(p)
 	id, err := cfg.Cache.Add(freshet.IdentityConfig{
 		Name: cfg.Name, Kind: strings.TrimPrefix(fmt.Sprintf("%T", p), "*"), Source: src, Timeout: cfg.Timeout,
 	})
@@ -94,14 +94,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, ended(ctx, err)
 	}
-	r := s.rendered.Load()
-	if r == nil || r.cred != a.Credential {
-		r = s.render(a)
-	}
-	if a.Due || a.Rejected {
-		return r.late(), nil
-	}
-	return r.keys, nil
+	return s.keys(a), nil
 }
 
 // Replace is Retrieve for a caller whose credentials a service refused: it rejects them, as [Provider.Reject] does, and waits
@@ -115,7 +108,7 @@ func (p *Provider) Replace(ctx context.Context, refused aws.Credentials) (aws.Cr
 	if err != nil {
 		return aws.Credentials{}, ended(ctx, err)
 	}
-	return p.s.render(a).keys, nil
+	return p.s.keys(a), nil
 }
 
 // ended is an error as the SDK knows it where the caller's own context has ended: its retryer does not try such again.
@@ -124,6 +117,20 @@ func ended(ctx context.Context, err error) error {
 		return &aws.RequestCanceledError{Err: err}
 	}
 	return err
+}
+
+// keys are an answer as the SDK has it. While a replacement is awaited they are to be asked for again soon, yet not at every call.
+func (s *state) keys(a freshet.Answer) aws.Credentials {
+	r := s.rendered.Load()
+	if r == nil || r.cred != a.Credential {
+		r = s.render(a)
+	}
+	if !a.Due && !a.Rejected || !r.keys.CanExpire {
+		return r.keys
+	}
+	keys := r.keys
+	keys.Expires = freshet.Now().Wall().Add(min(renewal, r.cred.Remaining()/2))
+	return keys
 }
 
 // render converts a version, once.
@@ -137,15 +144,6 @@ func (s *state) render(a freshet.Answer) *rendered {
 	}
 	s.rendered.Store(r)
 	return r
-}
-
-// late is what a caller gets while a replacement is awaited: to ask again soon, yet not at every call.
-func (r *rendered) late() aws.Credentials {
-	keys := r.keys
-	if keys.CanExpire {
-		keys.Expires = freshet.Now().Wall().Add(min(renewal, r.cred.Remaining()/2))
-	}
-	return keys
 }
 
 // Reject says that a service refused these credentials, and reports whether they are the ones served now. They are replaced in

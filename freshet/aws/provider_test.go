@@ -377,6 +377,122 @@ func TestRejectReachesThroughACredentialsCache(t *testing.T) {
 	})
 }
 
+// instance is a provider like ec2rolecreds.Provider: its keys go on past their end while it has no others.
+type instance struct{ fake }
+
+func (*instance) ProviderSources() []aws.CredentialSource {
+	return []aws.CredentialSource{aws.CredentialSourceIMDS}
+}
+
+func (*instance) HandleFailToRefresh(_ context.Context, keys aws.Credentials, err error) (aws.Credentials, error) {
+	if !keys.CanExpire {
+		return aws.Credentials{}, err
+	}
+	if keys.Expires.Before(time.Now().Add(5 * time.Minute)) {
+		keys.Expires = time.Now().Add(10 * time.Minute)
+	}
+	return keys, nil
+}
+
+func TestKeysOfAnInstanceOutliveAnOutage(t *testing.T) {
+	for name, over := range map[string]func(t *testing.T, i *instance) aws.CredentialsProvider{
+		"bare":                 func(_ *testing.T, i *instance) aws.CredentialsProvider { return aws.NewCredentialsCache(i) },
+		"wrapped":              func(t *testing.T, i *instance) aws.CredentialsProvider { return wrap(t, i) },
+		"wrapped, cache over":  func(t *testing.T, i *instance) aws.CredentialsProvider { return aws.NewCredentialsCache(wrap(t, i)) },
+		"wrapped over a cache": func(t *testing.T, i *instance) aws.CredentialsProvider { return wrap(t, aws.NewCredentialsCache(i)) },
+		"wrapped between two caches": func(t *testing.T, i *instance) aws.CredentialsProvider {
+			return aws.NewCredentialsCache(wrap(t, aws.NewCredentialsCache(i)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := &instance{}
+				p := over(t, i)
+				ask := func(n int) (failed int) {
+					for range n {
+						if _, err := p.Retrieve(t.Context()); err != nil {
+							failed++
+						}
+						time.Sleep(30 * time.Second)
+					}
+					return failed
+				}
+				ask(60)
+				i.fail(errDown)
+				if failed := ask(240); failed != 0 {
+					t.Errorf("%d of 240 calls in 2 hours of outage failed", failed)
+				}
+				if n := i.calls.Load(); n > 60 {
+					t.Errorf("the provider was called %d times", n)
+				}
+				i.fail(nil)
+				if failed := ask(60); failed != 0 {
+					t.Errorf("%d of 60 calls after the outage failed", failed)
+				}
+				if got, n := mustRetrieve(t, p).AccessKeyID, i.calls.Load(); got == "AKIA1" {
+					t.Errorf("got %s after %d calls, half an hour after the outage", got, n)
+				}
+			})
+		})
+	}
+}
+
+func TestNobodyWaitsWhileAnInstancesKeysAreExtended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &instance{fake{takes: 5 * time.Second}}
+		p := wrap(t, i)
+		mustRetrieve(t, p)
+		i.fail(errDown)
+		for range 3 * 360 {
+			time.Sleep(10 * time.Second)
+			began := time.Now()
+			mustRetrieve(t, p)
+			if took := time.Since(began); took != 0 {
+				t.Fatalf("a caller waited for %v", took)
+			}
+		}
+	})
+}
+
+// role is a provider whose keys are made from an instance's, and which has nothing to extend them with.
+type role struct{ fake }
+
+func (*role) ProviderSources() []aws.CredentialSource {
+	return []aws.CredentialSource{aws.CredentialSourceIMDS, aws.CredentialSourceSTSAssumeRole}
+}
+
+func TestRoleOfAnInstanceIsRefreshedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &role{}
+		p := wrap(t, aws.NewCredentialsCache(r))
+		mustRetrieve(t, p)
+		time.Sleep(50 * time.Minute)
+		mustRetrieve(t, p)
+		synctest.Wait()
+		if got := mustRetrieve(t, p); got.AccessKeyID != "AKIA2" {
+			t.Errorf("got %s ten minutes before the end, want the next ones", got.AccessKeyID)
+		}
+	})
+}
+
+func TestReplacementThatIsDueItselfExpiresInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		p := wrap(t, f)
+		refused := mustRetrieve(t, p)
+		time.Sleep(10 * time.Minute)
+		if _, err := p.Replace(t.Context(), refused); err != nil {
+			t.Fatal(err)
+		}
+		f.fail(errDown)
+		time.Sleep(50 * time.Minute)
+		got, err := p.Replace(t.Context(), refused)
+		if left := time.Until(got.Expires); err != nil || got.AccessKeyID != "AKIA2" || left <= 0 || left > renewal {
+			t.Errorf("got %s, %v, which Expires in %v", got.AccessKeyID, err, left)
+		}
+	})
+}
+
 func TestNestedProvidersAreNoCycle(t *testing.T) {
 	inner := Wrap(&fake{})
 	outer := Wrap(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) { return inner.Retrieve(ctx) }))

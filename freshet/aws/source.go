@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"sync"
+	"time"
 
 	"freshet.dev/freshet"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,6 +12,7 @@ import (
 // source is the wrapped provider as freshet sees it.
 type source struct {
 	inner aws.CredentialsProvider
+	cache interface{ Invalidate() } // inner, if it is a cache that may be emptied
 
 	mu   sync.Mutex  // never held over a call of inner
 	kept [4]original // the latest, newest first: more than a key has versions and flights, but for sources that ignore deadlines
@@ -22,15 +24,40 @@ type original struct {
 	keys aws.Credentials
 }
 
+func newSource(p aws.CredentialsProvider) *source {
+	s := &source{inner: p}
+	if !ofInstance(p) {
+		s.cache, _ = p.(interface{ Invalidate() })
+	}
+	return s
+}
+
+// ofInstance reports whether keys come from an instance's metadata service. A cache over that one keeps them past their end while
+// the service is down, by way of ec2rolecreds.Provider.HandleFailToRefresh, and has none to keep once it was emptied. The last of
+// a provider's sources is its own; those before are what its keys are made from.
+func ofInstance(p aws.CredentialsProvider) bool {
+	chain, ok := p.(aws.CredentialProviderSource)
+	if !ok {
+		return false
+	}
+	sources := chain.ProviderSources()
+	return len(sources) > 0 && sources[len(sources)-1] == aws.CredentialSourceIMDS
+}
+
 // Retrieve asks the provider.
 func (s *source) Retrieve(ctx context.Context, _ freshet.Request) (*freshet.Credential, error) {
 	sent := freshet.Now()
 	keys, err := s.inner.Retrieve(ctx)
-	if cache, ok := s.inner.(interface{ Invalidate() }); ok && err == nil && s.had(keys) {
+	if s.cache != nil && err == nil && s.had(keys) {
 		// A cache that holds its credentials until they expire has nothing new before.
-		cache.Invalidate()
+		s.cache.Invalidate()
 		sent = freshet.Now()
 		keys, err = s.inner.Retrieve(ctx)
+	}
+	if extender, ok := s.inner.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && err != nil {
+		if last := s.last(); last.cred == nil || last.cred.Remaining() < ending {
+			keys, err = extender.HandleFailToRefresh(ctx, last.keys, err)
+		}
 	}
 	if err != nil {
 		return nil, failure(err)
@@ -56,11 +83,20 @@ func credential(keys aws.Credentials, v freshet.Validity) (*freshet.Credential, 
 	}, v)
 }
 
-// had reports whether these are the keys that were retrieved last.
-func (s *source) had(keys aws.Credentials) bool {
+// ending is how little life keys have left when a provider is asked to extend them, as an aws.CredentialsCache asks it once they
+// have ended: longer than freshet's attempts to replace them are apart, so that it is done before anybody has to wait.
+const ending = 5 * time.Minute
+
+// last is what was retrieved last.
+func (s *source) last() original {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := s.kept[0].keys
+	return s.kept[0]
+}
+
+// had reports whether these are the keys that were retrieved last.
+func (s *source) had(keys aws.Credentials) bool {
+	last := s.last().keys
 	return keys.AccessKeyID == last.AccessKeyID && keys.SecretAccessKey == last.SecretAccessKey && keys.SessionToken == last.SessionToken
 }
 

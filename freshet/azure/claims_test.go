@@ -3,12 +3,15 @@ package azure
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"freshet.dev/freshet"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
@@ -133,7 +136,7 @@ func TestClaimsThatFailLaterDoNotFailThoseWithoutThem(t *testing.T) {
 		stepUp := false
 		f.reply = func(n int64, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 			if o.Claims != "" && stepUp {
-				return azcore.AccessToken{}, &AuthenticationFailedError{} // somebody has to prove a second factor
+				return azcore.AccessToken{}, &AuthenticationFailedError{&http.Response{StatusCode: 400}} // somebody has to prove a second factor
 			}
 			return f.token(n), nil
 		}
@@ -155,6 +158,48 @@ func TestClaimsThatFailLaterDoNotFailThoseWithoutThem(t *testing.T) {
 			mustGet(t, c, o)
 			wantCalls(t, f, n)
 		}
+	})
+}
+
+func TestIssuerThatDoesNotAnswerAClaimIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		c, err := New(f, Config{Cache: newCache(t), Timeout: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, c, graph)
+		mustGet(t, c, challenged(1))
+		time.Sleep(2 * time.Hour)
+		f.takes = time.Hour
+		began := time.Now()
+		if _, err := c.GetToken(t.Context(), graph); !errors.Is(err, freshet.Unavailable) || time.Since(began) > 20*time.Second {
+			t.Errorf("got %v after %v, want an error of kind unavailable after the 20s of its Timeout", err, time.Since(began))
+		}
+		f.takes = 0
+		time.Sleep(time.Second)
+		mustGet(t, c, graph)
+		if got, want := f.claims(), []string{"", claims(1), claims(1), claims(1)}; !slices.Equal(got, want) {
+			t.Errorf("the credential was asked for the claims %q, want %q", got, want)
+		}
+	})
+}
+
+func TestChallengeIsAnsweredFromMemoryAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: time.Second}
+		c := wrap(t, f)
+		mustGet(t, c, challenged(1))
+		time.Sleep(5 * time.Minute)
+		f.fail(errDown)
+		for range 20 { // the first of which makes a retrieval, which fails
+			if got := mustGet(t, c, challenged(1)); got.Token != "token-1" {
+				t.Fatalf("got %s, want what there is", got.Token)
+			}
+			mustGet(t, c, graph)
+			time.Sleep(100 * time.Millisecond)
+		}
+		wantCalls(t, f, 2)
 	})
 }
 

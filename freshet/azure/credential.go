@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,7 +19,9 @@ type Config struct {
 	// Name is the identity's name in errors and events, unique in its cache; nested credentials need different names too. ""
 	// makes one that is unique in the process.
 	Name string
-	// Cache is one to share with other adapters, so that they have one bound and one observer; nil makes one for this alone.
+	// Cache is one to share with other adapters, so that they have one bound and one observer; nil makes one for this alone. Its
+	// bound is the only one on tokens: those that claims challenges were answered with, and a later challenge has replaced, stay
+	// in it until it needs room.
 	Cache *freshet.Cache
 	// Timeout bounds a retrieval, which no caller's context does; 0 means one minute. A credential that asks a person to log in
 	// needs more.
@@ -32,12 +35,13 @@ type Credential struct {
 }
 
 type state struct {
+	source   *source
 	identity *freshet.Identity
 	ways     ways
 }
 
-// margin is how long after freshet's own time to refresh RefreshOn is, so that whoever asks then finds it come, however the
-// times in between are rounded.
+// margin is how long after a cache's own time to refresh whoever it answers is to ask again, so as to find that time come, however
+// the times in between are rounded. It is kept by freshet with the wrapped credential's RefreshOn, and given to others with its own.
 const margin = time.Second
 
 var unnamed atomic.Int64 // Credentials made without a name
@@ -65,13 +69,12 @@ func New(cred azcore.TokenCredential, cfg Config) (*Credential, error) {
 			cfg.Name = fmt.Sprintf("azure-%d", n)
 		}
 	}
-	id, err := cfg.Cache.Add(freshet.IdentityConfig{
-		Name: cfg.Name, Kind: strings.TrimPrefix(fmt.Sprintf("%T", cred), "*"), Source: &source{inner: cred}, Timeout: cfg.Timeout,
-	})
+	src := &source{inner: cred, name: cfg.Name, kind: strings.TrimPrefix(fmt.Sprintf("%T", cred), "*")}
+	id, err := cfg.Cache.Add(freshet.IdentityConfig{Name: src.name, Kind: src.kind, Source: src, Timeout: cfg.Timeout})
 	if err != nil {
 		return nil, err
 	}
-	return &Credential{&state{identity: id}}, nil
+	return &Credential{&state{source: src, identity: id}}, nil
 }
 
 // GetToken makes a Credential an azcore.TokenCredential. RefreshOn is just after the token is to be replaced. A caller whose
@@ -100,18 +103,54 @@ func (s *state) answer(ctx context.Context, o *policy.TokenRequestOptions) (fres
 	if w := s.ways.add(s.identity, o); w != nil {
 		return s.follow(ctx, w)
 	}
-	return s.identity.Get(ctx, request(o))
+	req := request(o)
+	return s.get(ctx, nil, &req)
 }
 
-// follow gets the token at the end of a way. Where a challenge's token has ended and none comes with its claims, the request as
-// it was put is the better one.
+// ended is a context that has: who asks with it gets what is in memory, and waits for nothing.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// known answers a request without a retrieval: with the token in memory, or with its last failure while that is remembered.
+// Otherwise it returns neither.
+func (s *state) known(ctx context.Context, req *freshet.Request) (freshet.Answer, error) {
+	if ctx.Err() != nil {
+		return freshet.Answer{}, nil
+	}
+	if a, err := s.identity.Get(ended, *req); err == nil {
+		return a, nil
+	}
+	return freshet.Answer{}, s.source.remembered(req)
+}
+
+// get gets the token of a request, of which h is the handle if there is one, without a retrieval where one has just failed.
+func (s *state) get(ctx context.Context, h *freshet.Handle, req *freshet.Request) (freshet.Answer, error) {
+	if s.source.failing.Load() {
+		if a, err := s.known(ctx, req); a.Credential != nil || err != nil {
+			return a, err
+		}
+	}
+	if h == nil {
+		return s.identity.Get(ctx, *req)
+	}
+	return h.Get(ctx)
+}
+
+// follow gets the token at the end of a way. Where a challenge's token has ended and the issuer gives none with its claims, the
+// request as it was put is the better one. An issuer that does not answer would not answer that either, and the caller would wait
+// twice.
 func (s *state) follow(ctx context.Context, w *way) (freshet.Answer, error) {
-	a, err := w.handle.Get(ctx)
-	if err == nil || !w.detour || ctx.Err() != nil {
+	a, err := s.get(ctx, w.handle, &w.request)
+	if err == nil || w.request.Claims == "" || !errors.Is(err, freshet.Denied) && !errors.Is(err, freshet.LoginNeeded) {
 		return a, err
 	}
 	s.ways.straighten(w)
-	return s.identity.Get(ctx, freshet.Request{Tenant: w.tenant, Scopes: w.scopes, CAE: w.cae})
+	plain := w.request
+	plain.Claims = ""
+	return s.get(ctx, nil, &plain)
 }
 
 // settled is how old a token must be for the challenge that it answered to mean, if it comes again, that this token was refused.
@@ -125,7 +164,7 @@ func (s *state) challenged(ctx context.Context, o *policy.TokenRequestOptions) (
 	if err != nil {
 		return freshet.Answer{}, err
 	}
-	a, err := h.Get(ctx)
+	a, err := s.get(ctx, h, &req)
 	if err != nil {
 		return a, err
 	}

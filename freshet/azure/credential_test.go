@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +171,58 @@ func TestFailureIsRememberedForASecondAtMost(t *testing.T) {
 	})
 }
 
+func TestFailureThatIsRememberedMakesNoRetrieval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events atomic.Int64
+		cache := freshet.NewCache(freshet.CacheConfig{Observe: func(freshet.Event) { events.Add(1) }})
+		defer cache.Close(context.Background())
+		f := &fake{takes: time.Second}
+		f.fail(errDown)
+		c, err := New(f, Config{Name: "mine", Cache: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want := c.GetToken(t.Context(), graph)
+		for _, got := range crowd(100, client(c, welcome)) {
+			if got.err == nil || got.took != 0 || !strings.Contains(got.err.Error(), want.Error()) || !strings.Contains(want.Error(), "identity mine (azure.fake)") {
+				t.Fatalf("got %v after %v, want at once what the first got, %v", got.err, got.took, want)
+			}
+		}
+		if wantCalls(t, f, 1); events.Load() != 1 {
+			t.Errorf("%d retrievals are told of, want 1", events.Load())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.GetToken(ctx, graph); !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller who has left got %v", err)
+		}
+	})
+}
+
+func TestTokenInMemoryIsServedWhileAFailureIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: time.Second}
+		c := wrap(t, f)
+		other := graph
+		other.TenantID = "other"
+		mustGet(t, c, graph)
+		f.fail(errDown)
+		time.Sleep(50 * time.Minute) // it is due: the first of these has it refreshed
+		for range 5 * 60 {
+			if _, err := c.GetToken(t.Context(), other); err == nil {
+				t.Fatal("the other tenant's token was retrieved")
+			}
+			for range 3 {
+				began := time.Now()
+				if got := mustGet(t, c, graph); got.Token != "token-1" || time.Since(began) != 0 {
+					t.Fatalf("got %s after %v, want at once what is in memory", got.Token, time.Since(began))
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+	})
+}
+
 func TestFailuresRememberedAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{takes: 500 * time.Millisecond}
@@ -190,9 +243,16 @@ func TestFailuresRememberedAreBounded(t *testing.T) {
 			t.Errorf("%d failures are remembered, want %d", n, maxFailed)
 		}
 		time.Sleep(time.Second)
-		_, _ = src.Retrieve(context.Background(), tenant(5000))
-		if n := len(src.failed); n != 1 {
-			t.Errorf("%d failures are remembered after their time, want 1", n)
+		for i := range 3 {
+			_, _ = src.Retrieve(context.Background(), tenant(5000+i))
+			if n := len(src.failed); n != 1 {
+				t.Errorf("%d failures are remembered after the others' time, want 1", n)
+			}
+			time.Sleep(time.Second)
+		}
+		req := tenant(1)
+		if err := src.remembered(&req); err != nil || src.failing.Load() || len(src.failed) != 0 {
+			t.Errorf("after all their time: %v, %d are remembered", err, len(src.failed))
 		}
 	})
 }
@@ -360,6 +420,29 @@ func TestNobodyWaitsForARefresh(t *testing.T) {
 	}
 }
 
+// msal answers from its cache until the time to refresh has come.
+func TestCredentialThatAnswersFromACacheIsAskedWhenItHasANewToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{lifetime: 24 * time.Hour, refresh: 12 * time.Hour}
+		var held azcore.AccessToken
+		f.reply = func(n int64, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
+			if !time.Now().Before(held.RefreshOn) {
+				held = f.token(n)
+				held.RefreshOn = held.RefreshOn.Truncate(time.Second)
+			}
+			return held, nil
+		}
+		c := wrap(t, f)
+		for range 4 * 24 * 3600 / 5 {
+			mustGet(t, c, graph)
+			time.Sleep(5 * time.Second)
+		}
+		if n := f.calls.Load(); n < 8 || n > 9 {
+			t.Errorf("the credential was called %d times in 4 days, want one each 12 hours", n)
+		}
+	})
+}
+
 func TestPipelineGetsARefreshedTokenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{takes: time.Second, refresh: 20 * time.Minute}
@@ -403,7 +486,7 @@ func TestRefreshOnFollowsTheCredentials(t *testing.T) {
 		lifetime, refresh time.Duration
 		earliest, latest  time.Duration // of RefreshOn
 	}{
-		"given":                 {24 * time.Hour, 10 * time.Hour, 10*time.Hour - 144*time.Minute, 10*time.Hour + margin},
+		"given":                 {24 * time.Hour, 10 * time.Hour, 10*time.Hour + 2*margin, 10*time.Hour + 2*margin},
 		"none":                  {time.Hour, 0, 34 * time.Minute, 40*time.Minute + margin},
 		"past":                  {time.Hour, -time.Minute, time.Second, 31 * time.Second},
 		"after the end":         {time.Hour, 2 * time.Hour, 34 * time.Minute, 40*time.Minute + margin},

@@ -12,17 +12,18 @@
 //
 // # Refresh
 //
-// The RefreshOn of a wrapped credential's token says when it is replaced; where there is none, freshet's schedule does. The
-// RefreshOn that a [Credential] reports is just after that time. azcore's BearerTokenPolicy, which keeps the token of its one
-// resource and asks again at RefreshOn, then finds the next token ready or being fetched, and waits for nothing.
+// The RefreshOn of a wrapped credential's token says when it is replaced, and not a moment earlier, since credentials answer from
+// caches of their own until then; where there is none, freshet's schedule does. The RefreshOn that a [Credential] reports is just
+// after that time. azcore's BearerTokenPolicy, which keeps the token of its one resource and asks again at RefreshOn, then finds
+// the next token ready or being fetched, and waits for nothing.
 //
 // # Claims challenges
 //
 // A service that wants another token than it was sent (because of CAE or an authentication context) says so by a claims
 // challenge, and BearerTokenPolicy repeats the request with those claims. Such a call goes past the token in memory to the
 // wrapped credential, once for all who bring the same challenge, and from then on its result answers those who ask without
-// claims: the service would refuse them the older token. That token is replaced ahead of expiry with the same claims; where that
-// fails and it ends, calls without claims are asked for without them again.
+// claims: the service would refuse them the older token. That token is replaced ahead of expiry with the same claims; where the
+// issuer refuses that and it ends, calls without claims are asked for without them again.
 //
 // # Failures
 //
@@ -30,7 +31,7 @@
 // sees that it is not to be retried, and ChainedTokenCredential knows a credential that is unavailable. Their text, which quotes
 // the issuer's answer, is not shown. BearerTokenPolicy lets its callers in one by one, so that a hundred who waited behind a
 // failure would repeat it one after the other. A failure is therefore answered again for as long as it took, and a second at
-// most.
+// most, without a retrieval, to whom no token in memory can answer.
 //
 // # Life
 //

@@ -11,13 +11,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// way is a request without claims, and the handle of the token that answers it.
+// way is how a request without claims is answered.
 type way struct {
-	tenant string
-	scopes []string
-	cae    bool
-	handle *freshet.Handle
-	detour bool // the handle is that of a claims challenge
+	request freshet.Request // with claims, if it met a challenge
+	handle  *freshet.Handle // of request
 }
 
 // detour is a challenge that was answered.
@@ -52,7 +49,7 @@ func (w *ways) recent(o *policy.TokenRequestOptions) *way {
 		return nil
 	}
 	for _, way := range *list {
-		if way.cae == o.EnableCAE && way.tenant == o.TenantID && slices.Equal(way.scopes, o.Scopes) {
+		if r := &way.request; r.CAE == o.EnableCAE && r.Tenant == o.TenantID && slices.Equal(r.Scopes, o.Scopes) {
 			return way
 		}
 	}
@@ -64,12 +61,15 @@ func (w *ways) recent(o *policy.TokenRequestOptions) *way {
 func (w *ways) add(id *freshet.Identity, o *policy.TokenRequestOptions) *way {
 	if list := w.latest.Load(); list != nil && len(*list) >= maxRecent && rand.IntN(admission) != 0 {
 		if d, ok := w.detoured(o); ok {
-			return &way{tenant: o.TenantID, scopes: o.Scopes, cae: o.EnableCAE, handle: d.handle, detour: true}
+			made := &way{request: request(o), handle: d.handle}
+			made.request.Claims = d.claims
+			return made
 		}
 		return nil
 	}
-	made := &way{tenant: o.TenantID, scopes: slices.Clone(o.Scopes), cae: o.EnableCAE}
-	h, err := id.Handle(freshet.Request{Tenant: made.tenant, Scopes: made.scopes, CAE: made.cae})
+	made := &way{request: request(o)}
+	made.request.Scopes = slices.Clone(o.Scopes)
+	h, err := id.Handle(made.request)
 	if err != nil {
 		return nil // Get says so too
 	}
@@ -78,7 +78,7 @@ func (w *ways) add(id *freshet.Identity, o *policy.TokenRequestOptions) *way {
 	defer w.mu.Unlock()
 	// Under the lock, so that no challenge is answered before made is in the list, which that empties.
 	if d, ok := w.detoured(o); ok {
-		made.handle, made.detour = d.handle, true
+		made.handle, made.request.Claims = d.handle, d.claims
 	}
 	if known := w.recent(o); known != nil {
 		return known
@@ -132,7 +132,7 @@ func (w *ways) detour(o *policy.TokenRequestOptions, h *freshet.Handle, issued f
 
 // straighten ends a detour.
 func (w *ways) straighten(old *way) {
-	key := name(old.tenant, old.scopes, old.cae)
+	key := name(old.request.Tenant, old.request.Scopes, old.request.CAE)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.detours.Load()

@@ -29,7 +29,8 @@
 // # Failures
 //
 // A ReuseTokenSource lets its callers in one by one, so that a hundred who waited behind a failure would repeat it one after the
-// other. A failure is therefore answered again for as long as it took, and a second at most.
+// other. A failure is therefore answered again for as long as it took, and a second at most, without a retrieval, while there is
+// no token to answer with.
 //
 // # Life
 //

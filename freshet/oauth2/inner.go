@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet"
@@ -17,10 +18,12 @@ type inner struct {
 	src      oauth2.TokenSource
 	reuse    bool // src is a ReuseTokenSource
 	lifetime time.Duration
+	name     string // of the identity that this is the source of
+	kind     string
 
-	mu     sync.Mutex  // never held over a call of src
-	kept   [4]original // the latest, newest first: a key has one version, and a flight that outlived its time may add one
-	failed failed
+	failed atomic.Pointer[failed] // nil if the last retrieval did not fail
+	mu     sync.Mutex             // never held over a call of src
+	kept   [4]original            // the latest, newest first: a key has one version, and a flight that outlived its time may add one
 }
 
 // original is what the source gave, with what a freshet.Credential has no place for.
@@ -29,7 +32,7 @@ type original struct {
 	token oauth2.Token
 }
 
-// failed is the last failure.
+// failed is a failure.
 type failed struct {
 	err  *freshet.Error
 	at   freshet.Instant
@@ -41,18 +44,15 @@ const memory = time.Second
 
 // Retrieve asks the source. oauth2.TokenSource has no context: the engine above releases who waits.
 func (in *inner) Retrieve(context.Context, freshet.Request) (*freshet.Credential, error) {
-	if err := in.remembered(); err != nil {
-		return nil, err
-	}
 	sent := freshet.Now()
 	token, err := in.next().Token()
 	if err != nil {
 		e := failure(err)
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.failed = failed{err: e, at: freshet.Now(), took: min(sent.Elapsed(), memory)}
+		e.Identity, e.Source = in.name, in.kind
+		in.failed.Store(&failed{err: e, at: freshet.Now(), took: min(sent.Elapsed(), memory)})
 		return nil, e
 	}
+	in.failed.Store(nil)
 	if token == nil {
 		return nil, freshet.Errorf(freshet.Malformed, "source returned neither a token nor an error")
 	}
@@ -77,16 +77,6 @@ func (in *inner) next() oauth2.TokenSource {
 		return in.src
 	}
 	return oauth2.ReuseTokenSource(&oauth2.Token{}, in.src)
-}
-
-// remembered is the last failure, for as long as it took.
-func (in *inner) remembered() error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.failed.err == nil || in.failed.at.Elapsed() >= in.failed.took {
-		return nil
-	}
-	return in.failed.err
 }
 
 func (in *inner) validity(t *oauth2.Token, sent freshet.Instant) freshet.Validity {

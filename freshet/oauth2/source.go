@@ -76,9 +76,12 @@ func New(src oauth2.TokenSource, cfg Config) (*Source, error) {
 		}
 	}
 	// ReuseTokenSource returns what is one already.
-	in := &inner{src: src, lifetime: cfg.Lifetime, reuse: oauth2.ReuseTokenSource(nil, src) == src}
+	in := &inner{
+		src: src, lifetime: cfg.Lifetime, reuse: oauth2.ReuseTokenSource(nil, src) == src,
+		name: cfg.Name, kind: strings.TrimPrefix(fmt.Sprintf("%T", src), "*"),
+	}
 	id, err := cfg.Cache.Add(freshet.IdentityConfig{
-		Name: cfg.Name, Kind: strings.TrimPrefix(fmt.Sprintf("%T", src), "*"), Source: in, Timeout: cfg.Timeout,
+		Name: in.name, Kind: in.kind, Source: in, Timeout: cfg.Timeout,
 		Concurrency: 1, // x/oauth2's refresher is not safe for two callers, and a retrieval may outlive its time
 	})
 	if err != nil {
@@ -98,7 +101,7 @@ func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.
 // TokenContext returns a copy of the token served, or waits for one up to ctx, whose end leaves the retrieval to the others.
 // Errors wrap the wrapped source's own, whose text they do not show.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
-	a, err := s.s.handle.Get(ctx)
+	a, err := s.s.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +138,25 @@ func fingerprint(t *oauth2.Token) string {
 		return ""
 	}
 	return cred.Fingerprint()
+}
+
+// ended is a context that has: who asks with it gets what is in memory, and waits for nothing.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// get answers from memory, else with the last failure while that is remembered, which makes no retrieval, else with what comes.
+func (s *state) get(ctx context.Context) (freshet.Answer, error) {
+	f := s.inner.failed.Load()
+	if f == nil || f.at.Elapsed() >= f.took || ctx.Err() != nil {
+		return s.handle.Get(ctx)
+	}
+	if a, err := s.handle.Get(ended); err == nil {
+		return a, nil
+	}
+	return freshet.Answer{}, f.err
 }
 
 // copy is an answer as a caller gets it, to keep and to change.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,6 +177,63 @@ func TestFailureIsRememberedForASecondAtMost(t *testing.T) {
 				t.Fatal("want the error")
 			}
 			wantCalls(t, f, test.calls)
+		}
+	})
+}
+
+func TestFailureThatIsRememberedMakesNoRetrieval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events atomic.Int64
+		cache := freshet.NewCache(freshet.CacheConfig{Observe: func(freshet.Event) { events.Add(1) }})
+		defer cache.Close(context.Background())
+		f := &fake{takes: time.Second}
+		f.fail(errDown)
+		s, err := New(f, Config{Name: "mine", Cache: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want := s.Token()
+		if !strings.Contains(fmt.Sprint(want), "identity mine (oauth2.fake)") {
+			t.Errorf("%v does not say whose it is", want)
+		}
+		client := &http.Client{Transport: s.Transport(nil)}
+		for range 100 { // as a ReuseTokenSource lets them in
+			began := time.Now()
+			_, err := s.Token()
+			if err == nil || err.Error() != want.Error() || time.Since(began) != 0 {
+				t.Fatalf("got %v after %v, want at once what the first got, %v", err, time.Since(began), want)
+			}
+			if _, err := client.Get("https://api.example/"); !errors.Is(err, errDown) || time.Since(began) != 0 {
+				t.Fatalf("a request got %v after %v, want that error at once", err, time.Since(began))
+			}
+		}
+		if wantCalls(t, f, 1); events.Load() != 1 {
+			t.Errorf("%d retrievals are told of, want 1", events.Load())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.TokenContext(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller who has left got %v", err)
+		}
+	})
+}
+
+func TestTokenInMemoryIsServedWhileAFailureIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: time.Second}
+		s := wrap(t, f)
+		mustToken(t, s)
+		f.fail(errDown)
+		time.Sleep(50 * time.Minute) // it is due: the first of these has it refreshed
+		for range 5 * 60 * 10 {
+			began := time.Now()
+			if got := mustToken(t, s); got.AccessToken != "token-1" || time.Since(began) != 0 {
+				t.Fatalf("got %q after %v, want at once what is in memory", got.AccessToken, time.Since(began))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if f.calls.Load() < 2 {
+			t.Error("no refresh failed")
 		}
 	})
 }

@@ -25,7 +25,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strayed(req) {
 		return t.base.RoundTrip(req)
 	}
-	a, err := t.src.s.handle.Get(req.Context())
+	a, err := t.src.s.get(req.Context())
 	if err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close()

@@ -33,9 +33,9 @@
 //
 //	{"roleCredentials": {"accessKeyId", "secretAccessKey", "sessionToken", "expiration": 1767225600000}}
 //
-// Of the environment only AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE count, which say where the files are. AWS_PROFILE,
-// AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL and the rest would make the same profile mean something else in the daemon
-// than in its user's shell.
+// Of the environment only AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE and AWS_LOGIN_CACHE_DIRECTORY count, which say where the
+// files are, and the keys in it where credential_source asks for them. AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and the rest
+// would make the same profile mean something else in the daemon than in its user's shell.
 package awsprofile
 
 import (

@@ -275,6 +275,9 @@ func TestNothingElseIsTakenForAProfileThatCannotBeResolved(t *testing.T) {
 		"no SSO session":  {"sso_session = none\nsso_account_id = 1\nsso_role_name = r\n", freshet.Invalid, "no [sso-session] section", ""},
 		"half an SSO":     {"sso_start_url = https://x.example\n", freshet.Invalid, "profile p: SSO without sso_region", "aws configure sso"},
 		"odd SSO region":  {"sso_start_url = https://x.example\nsso_region = a.b\nsso_account_id = 1\nsso_role_name = r\n", freshet.Invalid, "sso_region: not a region", ""},
+		"own FIPS":        {"role_arn = " + role + "\nsource_profile = s\nendpoint_url = https://sts.example\nuse_fips_endpoint = true\n", freshet.Invalid, "profile p: endpoint_url: given together with use_fips_endpoint", "remove one"},
+		"own dual stack":  {"role_arn = " + role + "\nsource_profile = s\nendpoint_url = https://sts.example\nuse_dualstack_endpoint = true\n", freshet.Invalid, "profile p: endpoint_url: given together with", "remove one"},
+		"SSO's own FIPS":  {"sso_start_url = https://x.example\nsso_region = eu-west-1\nsso_account_id = 1\nsso_role_name = r\nendpoint_url = https://sso.example\nuse_fips_endpoint = true\n", freshet.Invalid, "profile p: endpoint_url: given together with", "remove one"},
 		"environment":     {"role_arn = " + role + "\ncredential_source = Environment\n", freshet.Invalid, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

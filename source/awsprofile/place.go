@@ -29,21 +29,27 @@ func endpointsOf(p *config.SharedConfig) endpoints {
 	return all
 }
 
-// of is the address of one service; empty for AWS's own.
-func (e endpoints) of(service string) (string, error) {
-	url := first(e[service], e[""])
+// endpoint is the address of one service; empty for AWS's own.
+func (c *chain) endpoint(service string) (string, error) {
+	url := first(c.endpoints[service], c.endpoints[""])
 	if url == "" {
 		return "", nil
 	}
 	if err := field.URL("endpoint_url", url); err != nil {
 		return "", err
 	}
+	if c.fips || c.dualStack { // the SDK fails at the first request
+		return "", &field.Error{
+			Field: "endpoint_url", Why: "given together with use_fips_endpoint or use_dualstack_endpoint",
+			Help: "remove one: these choose among AWS's own addresses",
+		}
+	}
 	return url, nil
 }
 
 // sts is a client of the STS that a profile's role is asked of.
 func (c *chain) sts(p *config.SharedConfig) (*sts.Client, error) {
-	endpoint, err := c.endpoints.of("sts")
+	endpoint, err := c.endpoint("sts")
 	if err != nil {
 		return nil, refusal(p, err)
 	}

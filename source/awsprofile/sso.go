@@ -34,13 +34,13 @@ func ssoComplete(p *config.SharedConfig, region, startURL string) error {
 
 // sso asks the portal for the keys of a profile's account and role.
 func (c *chain) sso(ctx context.Context, p *config.SharedConfig) (*freshet.Credential, error) {
+	endpoint, err := c.endpoint("sso")
+	if err != nil {
+		return nil, awsapi.Invalid(err)
+	}
 	token, err := c.ssoToken(p)
 	if err != nil {
 		return nil, err
-	}
-	endpoint, err := c.endpoints.of("sso")
-	if err != nil {
-		return nil, awsapi.Invalid(err)
 	}
 	region := p.SSORegion
 	if p.SSOSession != nil {

@@ -50,9 +50,6 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.SessionName == "" {
-		cfg.SessionName = "freshet"
-	}
 	return &Source{cfg: cfg, client: awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}.STS(client)}, nil
 }
 
@@ -72,9 +69,12 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	}
 	input := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn:          aws.String(s.cfg.RoleARN),
-		RoleSessionName:  aws.String(s.cfg.SessionName),
+		RoleSessionName:  &s.cfg.SessionName,
 		WebIdentityToken: aws.String(req.Input.Token()),
 		DurationSeconds:  awsapi.Seconds(s.cfg.Duration),
+	}
+	if s.cfg.SessionName == "" {
+		input.RoleSessionName = aws.String(awsapi.SessionName(freshet.Ancestry(ctx)))
 	}
 	if s.cfg.Policy != "" {
 		input.Policy = aws.String(s.cfg.Policy)

@@ -93,7 +93,7 @@ func TestExchange(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-west-3")
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
-	cred, err := newSource(t, Config{RoleARN: role, Endpoint: s.URL}).Retrieve(t.Context(), request(t))
+	cred, err := newSource(t, Config{RoleARN: role, Endpoint: s.URL}).Retrieve(freshet.WithAncestry(t.Context(), "outer", "my deploy"), request(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestExchange(t *testing.T) {
 	if !cred.Expires().Equal(expires) {
 		t.Errorf("expires %v, want %v as given", cred.Expires(), expires)
 	}
-	const form = "Action=AssumeRoleWithWebIdentity&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fdeploy&RoleSessionName=freshet" +
+	const form = "Action=AssumeRoleWithWebIdentity&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fdeploy&RoleSessionName=freshet-my-deploy" +
 		"&Version=2011-06-15&WebIdentityToken=planted-web-identity-token.0123456789"
 	if got := s.forms[0].Encode(); got != form {
 		t.Errorf("form is\n%s, want\n%s", got, form)

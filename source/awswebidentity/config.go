@@ -14,7 +14,7 @@ type Config struct {
 	Region      string         `yaml:"region" doc:"region whose STS is asked; us-east-1 where an endpoint is given"`
 	Endpoint    string         `yaml:"endpoint" doc:"address of an STS other than the region's, such as MinIO's"`
 	Duration    field.Duration `yaml:"duration" doc:"how long the keys shall live, 15m to 12h in whole seconds; unless given none is sent, and STS decides"`
-	SessionName string         `yaml:"session_name" default:"freshet" doc:"name of the session in AWS's logs"`
+	SessionName string         `yaml:"session_name" doc:"name of the session in AWS's logs; freshet- and the identity's name unless given"`
 	Policy      string         `yaml:"policy" doc:"session policy in JSON, which narrows what the role may do"`
 	CAFile      string         `yaml:"ca_file" format:"path" doc:"PEM file of the certificate authorities to trust in place of the system's"`
 }

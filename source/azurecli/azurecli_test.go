@@ -112,6 +112,7 @@ func TestWhatIsNotPassedOnNeverRuns(t *testing.T) {
 		{Scopes: []string{"--debug"}}, {Scopes: []string{"@/etc/passwd"}}, {Scopes: []string{"x=@/etc/passwd"}}, {Scopes: []string{""}},
 		{Scopes: []string{"a b"}}, {Scopes: []string{"$(id)"}}, {Scopes: []string{"a", "-b/.default"}}, {Scopes: []string{"-b/.default"}},
 		{Tenant: "-x"}, {Tenant: "@x"}, {Tenant: "x y"}, {Tenant: "x\n"},
+		{Tenant: "x/y"}, {Tenant: "x:y"}, {Tenant: "x_y"}, {Tenant: "../y"},
 	} {
 		_, err := source(t, Config{Program: script}).Retrieve(t.Context(), req)
 		if !errors.Is(err, freshet.Invalid) {
@@ -130,6 +131,7 @@ func TestSettingsAreChecked(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"both":        {Tenant: "t", Subscription: "s"},
 		"tenant":      {Tenant: "@t"},
+		"tenants":     {Tenant: "t/u"},
 		"option":      {Subscription: "-s"},
 		"file":        {Subscription: "@s"},
 		"file behind": {Subscription: "a=@s"},
@@ -243,6 +245,10 @@ func TestFailures(t *testing.T) {
 		"program is absent":  {"", func(c *Config) { c.Program = "/nonexistent/az" }, freshet.Invalid, "az: no such program", "install"},
 		"another folder": {exit1("ERROR: Please run 'az login' to setup account."), func(c *Config) { c.ConfigDir = "/its/own" }, freshet.LoginNeeded, "",
 			"run AZURE_CONFIG_DIR=/its/own az login --tenant"},
+		"another folder with a space": {exit1("ERROR: Please run 'az login' to setup account."), func(c *Config) { c.ConfigDir = "/Bob's own/$(id)" },
+			freshet.LoginNeeded, "", `run AZURE_CONFIG_DIR='/Bob'\''s own/$(id)' az login --tenant`},
+		"a freshet":             {`echo "freshet: unknown command \"account\"" >&2; exit 2`, nil, freshet.Invalid, "is a freshet", "name the real az as program:"},
+		"a freshet that failed": {`echo "freshet: identity me: az login" >&2; exit 4`, nil, freshet.Invalid, "is a freshet", "name the real az as program:"},
 	} {
 		cfg := Config{Program: fake(t, test.text)}
 		if test.change != nil {

@@ -18,14 +18,14 @@ func (s *Source) arguments(req freshet.Request) ([]string, error) {
 			WithHint("leave the tenant out, or configure an identity without subscription:")
 	case s.cfg.Subscription != "":
 		args = append(args, "--subscription", s.cfg.Subscription)
-	case unfit(req.Tenant):
+	case unfit(req.Tenant, tenantRunes):
 		return nil, freshet.Errorf(freshet.Invalid, "the tenant has characters that are not passed on to az").
 			WithHint("ask by its id or domain")
 	case req.Tenant != "":
 		args = append(args, "--tenant", req.Tenant)
 	}
 	for _, scope := range req.Scopes {
-		if scope == "" || unfit(scope) {
+		if scope == "" || unfit(scope, scopeRunes) {
 			return nil, freshet.Errorf(freshet.Invalid, "a scope has characters that are not passed on to az").
 				WithHint("letters, digits and ._-:/ are")
 		}
@@ -40,19 +40,23 @@ func (s *Source) arguments(req freshet.Request) ([]string, error) {
 	return append(append(args, "--scope"), req.Scopes...), nil
 }
 
-// fitRunes are those that azidentity lets through to az. What matters is that none begins an option, that az, which reads the
-// file of an argument that begins with @ or has it behind a =, reads none, and that nothing is special to the shell script that
-// az is.
-const fitRunes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-:/"
+// These are the characters that azidentity 1.15 lets through to az (validTenantID and validScope). What matters is that az, which
+// reads the file of an argument that begins with @ or has it behind a =, reads none, that nothing is special to the shell script
+// that az is, and that a tenant stays one part of the path that az makes of it.
+const (
+	tenantRunes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-"
+	scopeRunes  = tenantRunes + "_:/"
+)
 
-// unfit reports whether a scope or a tenant that a caller asks for is not passed on.
-func unfit(s string) bool { return strings.HasPrefix(s, "-") || strings.Trim(s, fitRunes) != "" }
+// unfit reports whether a scope or a tenant that a caller asks for is not passed on: azidentity's - at the beginning would make
+// an option of it.
+func unfit(s, runes string) bool { return strings.HasPrefix(s, "-") || strings.Trim(s, runes) != "" }
 
 // login is the command that logs in for a request: with the scope too, since a policy may ask more for one than for others.
 func (s *Source) login(req freshet.Request) string {
 	command := "az login"
 	if s.cfg.ConfigDir != "" {
-		command = envConfigDir + "=" + s.cfg.ConfigDir + " " + command
+		command = envConfigDir + "=" + quote(s.cfg.ConfigDir) + " " + command
 	}
 	if req.Tenant != "" {
 		command += " --tenant " + req.Tenant
@@ -61,6 +65,14 @@ func (s *Source) login(req freshet.Request) string {
 		command += " --scope " + strings.Join(req.Scopes, " ")
 	}
 	return command
+}
+
+// quote makes a path one word of a shell's, as it is where that is plain.
+func quote(path string) string {
+	if strings.Trim(path, scopeRunes) == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // program is the path of the real az. It is looked for at each retrieval, which costs nothing beside a run, so that one that was

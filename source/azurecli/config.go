@@ -30,7 +30,7 @@ func (c Config) Check() error {
 	if c.Tenant != "" && c.Subscription != "" {
 		add("subscription", "given beside tenant, of which az takes one", "remove tenant: the subscription has its own")
 	}
-	if c.Tenant != "" && unfit(c.Tenant) {
+	if c.Tenant != "" && unfit(c.Tenant, tenantRunes) {
 		add("tenant", "not a tenant's id or domain", "")
 	}
 	// az reads a file where an argument begins with @, or has @ behind a =.

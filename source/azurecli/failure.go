@@ -25,6 +25,11 @@ func (s *Source) failure(req freshet.Request, out child.Output, err error) *fres
 	case child.Overflow:
 		e.Kind = freshet.Malformed
 	case child.Exited, child.Signaled:
+		if strings.HasPrefix(out.Stderr, "freshet:") {
+			// A copy of ours that stands for az, or a shim of one whose file is gone, which program does not know for such.
+			e.Kind, e.Why, e.Hint = freshet.Invalid, "az: what runs by this name is a freshet, and not the Azure CLI", "name the real az as program:"
+			return e
+		}
 		if said := child.Redact(out.Stderr); said != "" {
 			e.Why += ": " + said
 		}
