@@ -226,12 +226,13 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	d.end() // sessions stay open as long as their clients do; every other request has an end of its own
 	d.watcher.Close()
 	reloads.Wait()
-	d.changing.Lock() // a reload that somebody else asked for ends, and none begins
-	defer d.changing.Unlock()
+	d.changing.Lock() // a reload that somebody else asked for ends
+	d.serving = false // and none begins
+	d.changing.Unlock()
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	d.servers.stop(bounded)
-	for _, e := range d.endpoints {
+	for _, e := range d.endpoints { // nobody changes them any more
 		e.front.Load().leave()
 	}
 	bounded, cancel = context.WithTimeout(context.Background(), drain)
