@@ -122,7 +122,8 @@ func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort
 			continue
 		}
 		delete(d.endpoints, address)
-		e.server.refuse() // now, for the port may be wanted again by the next reload
+		e.server.refuse()
+		e.listener.Close() // now, for the port may be wanted again by the next reload
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), drain)
 			defer cancel()

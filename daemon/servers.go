@@ -48,7 +48,7 @@ func (s *servers) start(h *http.Server, l net.Listener) *server {
 	return one
 }
 
-// refuse closes the listener.
+// refuse has the server take no new connections. A listener that it has not begun to serve stays open.
 func (s *server) refuse() {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
