@@ -95,7 +95,7 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 	}
 	d.figures.Read(d.broker)
 	d.watcher = watch.New(log)
-	d.follow() // before anything is read that a change could make old
+	d.follow(cfg) // before anything is read that a change could make old
 	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}

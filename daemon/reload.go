@@ -52,12 +52,11 @@ func (d *Daemon) Reload() (wire.Reloaded, error) {
 	}
 	d.figures.Reloaded(err == nil)
 	if err != nil {
-		d.running.Store(&running{old, err})
 		d.logProblems(err)
+		d.running.Store(&running{old, err})
 		return wire.Reloaded{}, err
 	}
 	d.running.Store(&running{cfg: cfg})
-	d.follow()
 	done := wire.Reloaded{
 		Added: listed(changes.Added), Changed: listed(changes.Changed), Removed: listed(changes.Removed), Restart: listed(restart(d.started, cfg)),
 	}
@@ -69,12 +68,16 @@ func (d *Daemon) Reload() (wire.Reloaded, error) {
 }
 
 // replace puts the file in force, or leaves everything as it is.
-func (d *Daemon) replace(ctx context.Context, old *config.File) (*config.File, broker.Changes, error) {
-	var no broker.Changes
+func (d *Daemon) replace(ctx context.Context, old *config.File) (_ *config.File, no broker.Changes, err error) {
 	cfg, err := config.Load(old.Path, Kinds())
 	if err != nil {
 		return nil, no, err
 	}
+	defer func() {
+		if err != nil {
+			d.follow(old, cfg) // what it lacks, such as a secret's file, may come
+		}
+	}()
 	if err := cfg.CheckSecrets(); err != nil {
 		return nil, no, err
 	}
@@ -99,6 +102,7 @@ func (d *Daemon) replace(ctx context.Context, old *config.File) (*config.File, b
 			e.listener.Close()
 		}
 	}
+	d.follow(cfg) // before anybody can ask for what it reads
 	changes, err := d.broker.Reconfigure(ids)
 	if err != nil {
 		abandon()
@@ -138,13 +142,14 @@ func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort
 	}
 }
 
-// follow watches the configuration in force: its file and its secrets', and what its sources read.
-func (d *Daemon) follow() {
-	cfg := d.running.Load().cfg
+// follow watches a configuration: its file and its secrets', what its sources read, and the secrets of others that are wanted.
+func (d *Daemon) follow(cfg *config.File, wanted ...*config.File) {
 	var files []string
-	for _, path := range append(cfg.SecretFiles(), cfg.Path) {
-		if path, err := filepath.Abs(path); err == nil {
-			files = append(files, path)
+	for _, c := range append(wanted, cfg) {
+		for _, path := range append(c.SecretFiles(), c.Path) {
+			if path, err := filepath.Abs(path); err == nil {
+				files = append(files, path)
+			}
 		}
 	}
 	sets := []watch.Set{{Key: "configuration", Files: func() []string { return files }, Changed: d.RequestReload}}

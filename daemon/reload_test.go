@@ -280,6 +280,14 @@ func TestChangeJustBeforeAReloadIsNotLost(t *testing.T) {
 	}
 }
 
+func TestSecretThatComesLaterPutsTheFileInForce(t *testing.T) {
+	w := startLive(t, fileIdentity)
+	w.configure(fileIdentity + "endpoints: [{endpoint: oauth-token, listen: 127.0.0.1:" + freePort(t) + ", identity: api, secret: {file: DIR/later}}]\n")
+	w.becomes("the secret is missed", "true", func() string { return fmt.Sprint(strings.Contains(w.daemon.status().ConfigError, "later")) })
+	w.write("later", door)
+	w.becomes("the secret is there", "", func() string { return w.daemon.status().ConfigError })
+}
+
 func TestWhatTakesARestartIsToldUntilThen(t *testing.T) {
 	w := startLive(t, fileIdentity)
 	for _, step := range []struct{ text, want string }{
