@@ -190,7 +190,7 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	switch {
 	case lifetime == 0 && v.Expires.IsZero():
 		return nil, Errorf(Malformed, "answer does not say when it expires").
-			WithHint("state its lifetime in the configuration, if the issuer documents one")
+			WithHint("add lifetime: to the identity, as its issuer documents it")
 	case lifetime > maxLifetime:
 		return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
 	case lifetime <= 0, !clock.Now().Time().Before(sent.Add(lifetime).Time()):

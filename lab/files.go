@@ -161,6 +161,9 @@ func (w *writer) makeDir(name string) {
 }
 
 func (w *writer) remove(names []string) {
+	if slices.Contains(names, ConfigName) { // its daemon's, if there was one
+		names = append(slices.Clone(names), "freshet.sock", "freshet.sock.lock")
+	}
 	for _, name := range slices.Backward(names) {
 		_ = os.Remove(w.path(name))
 	}

@@ -18,7 +18,7 @@ func completionCommand() *cobra.Command {
 		Use:   "completion bash|zsh|fish",
 		Short: "Print a shell's completions",
 		Long: `Print what makes a shell complete freshet's commands, flags, formats, and the names of the
-configured identities.`,
+configured identities. Bash needs its package bash-completion.`,
 		Example: `  source <(freshet completion bash)                                    this shell
   freshet completion bash > /etc/bash_completion.d/freshet             every one
   freshet completion zsh > "${fpath[1]}/_freshet"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"freshet.dev/config"
 	"freshet.dev/daemon"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/childenv"
@@ -26,14 +27,16 @@ import (
 
 func execCommand(g *global) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "exec IDENTITY[,IDENTITY] [--] COMMAND [ARGUMENT]...",
-		Short: "Run a program with the environment that its SDKs need",
+		DisableFlagsInUseLine: true,
+		Use:                   "exec [flags] IDENTITY[,IDENTITY] [--] COMMAND [ARGUMENT]...",
+		Short:                 "Run a program with the environment that its SDKs need",
 		Long: `Run a program with the environment that its SDKs need to ask freshet for credentials.
 
 AWS keys: the container credential variables, and a private AWS configuration with the region,
-endpoint and CA settings of your profile; a second AWS identity becomes a profile of its name.
-Azure: the managed identity variables of App Service, and AZURE_TOKEN_CREDENTIALS, so that
-DefaultAzureCredential uses them and nothing else. Other bearer tokens: FRESHET_TOKEN_URL,
+endpoint and CA settings of the identity's own profile, else of $AWS_PROFILE or the default one;
+a second AWS identity becomes a profile of its name. Azure, which is source azure-cli: the managed
+identity variables of App Service, and AZURE_TOKEN_CREDENTIALS, so that DefaultAzureCredential uses
+them and nothing else. Other bearer tokens, an oauth2 identity of Entra ID too: FRESHET_TOKEN_URL,
 FRESHET_CLIENT_ID and FRESHET_CLIENT_SECRET, for any OAuth client. Always: FRESHET_SOCKET and
 FRESHET_IDENTITY. Variables of yours that would win over these are left out.
 
@@ -102,7 +105,8 @@ func runChild(c *cobra.Command, g *global, identities, command []string) (code i
 		return exitOwnFailure, err
 	}
 	defer session.close()
-	env, err := childEnvironment(r, session.SessionOpened, identities)
+	cfg, _, _ := g.load() // a daemon's client need not have one
+	env, err := childEnvironment(r, cfg, session.SessionOpened, identities)
 	if err != nil {
 		return exitOwnFailure, err
 	}
@@ -208,7 +212,7 @@ func (p *private) openSession(ctx context.Context, r *daemon.Run, identities []s
 }
 
 // childEnvironment is this process's environment, less what would win over the session's, and the session's.
-func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []string) ([]string, error) {
+func childEnvironment(r *daemon.Run, cfg *config.File, opened wire.SessionOpened, identities []string) ([]string, error) {
 	add := opened.Environment
 	var aws []string
 	for _, name := range identities {
@@ -217,7 +221,7 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 		}
 	}
 	if len(aws) > 0 {
-		if err := awsFiles(r.Dir, aws[1:], add); err != nil {
+		if err := awsFiles(r.Dir, cfg, aws, add); err != nil {
 			return nil, err
 		}
 		// The last of every SDK's chain is the machine's own role: who is refused here must not become that.
@@ -226,16 +230,47 @@ func childEnvironment(r *daemon.Run, opened wire.SessionOpened, identities []str
 	return childenv.Merge(os.Environ(), add), nil
 }
 
+// awsPlace is what an identity's configuration says of where to call AWS: that of its own profile or role, or of what it is made
+// from. cfg may be nil.
+func awsPlace(cfg *config.File, identity string) childenv.Place {
+	var p childenv.Place
+	for cfg != nil && identity != "" {
+		i := slices.IndexFunc(cfg.Identities, func(id config.Identity) bool { return id.Name == identity })
+		if i < 0 {
+			break
+		}
+		if s, ok := cfg.Identities[i].Settings.(interface {
+			AWSPlace() (profile, region, fallback string)
+		}); ok {
+			profile, region, fallback := s.AWSPlace()
+			if p.Region == "" {
+				p.Region = region
+			}
+			if p.Fallback == "" {
+				p.Fallback = fallback
+			}
+			if profile != "" {
+				p.Profile, p.Own = profile, p.Region == region // a role's region is its own
+				break
+			}
+		}
+		identity = cfg.Identities[i].From
+	}
+	return p
+}
+
 // awsFiles writes the child's private AWS configuration, and an empty credentials file, which exists so that no SDK looks for
 // the user's.
-func awsFiles(dir string, helpers []string, add map[string]string) error {
+func awsFiles(dir string, cfg *config.File, identities []string, add map[string]string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return freshet.Errorf(freshet.Unavailable, "freshet's own path is unknown: %w", err)
 	}
 	var list []childenv.Helper
-	for _, name := range helpers {
-		list = append(list, childenv.Helper{Profile: name, Command: fmt.Sprintf("%q token %s --format aws-process", program, name)})
+	for _, name := range identities[1:] {
+		list = append(list, childenv.Helper{
+			Profile: name, Command: fmt.Sprintf("%q token %s --format aws-process", program, name), Place: awsPlace(cfg, name),
+		})
 	}
 	users := os.Getenv("AWS_CONFIG_FILE")
 	if users == "" {
@@ -247,15 +282,17 @@ func awsFiles(dir string, helpers []string, add map[string]string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return freshet.Errorf(freshet.Invalid, "AWS configuration: %w", err).WithHint("make it readable, or unset AWS_CONFIG_FILE")
 	}
-	profile := os.Getenv("AWS_PROFILE")
-	if profile == "" {
-		profile = os.Getenv("AWS_DEFAULT_PROFILE")
+	place := awsPlace(cfg, identities[0])
+	for _, variable := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
+		if place.Profile == "" {
+			place.Profile = os.Getenv(variable)
+		}
 	}
-	config, credentials := filepath.Join(dir, "aws-config"), filepath.Join(dir, "aws-credentials")
-	add["AWS_CONFIG_FILE"], add["AWS_SHARED_CREDENTIALS_FILE"] = config, credentials
+	path, credentials := filepath.Join(dir, "aws-config"), filepath.Join(dir, "aws-credentials")
+	add["AWS_CONFIG_FILE"], add["AWS_SHARED_CREDENTIALS_FILE"] = path, credentials
 	// Without it botocore reads ~/.boto and /etc/boto.cfg, before it looks for a container's credentials.
 	add["BOTO_CONFIG"] = credentials
-	err = errors.Join(os.WriteFile(config, childenv.AWSConfig(text, profile, list), 0o600), os.WriteFile(credentials, nil, 0o600))
+	err = errors.Join(os.WriteFile(path, childenv.AWSConfig(text, place, list), 0o600), os.WriteFile(credentials, nil, 0o600))
 	if err != nil {
 		return freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -164,5 +165,36 @@ func TestCompletionNamesIdentities(t *testing.T) {
 	}
 	if _, stderr := w.freshet(2, "completion", "tcsh"); !strings.Contains(stderr, "there are bash, zsh and fish") {
 		t.Error(stderr)
+	}
+}
+
+// TestExecCallsFromTheIdentitysRegion runs programs whose user has another region by default.
+func TestExecCallsFromTheIdentitysRegion(t *testing.T) {
+	w := newWorld(t)
+	if err := os.Mkdir(w.path(".aws"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.write(".aws/config", "[default]\nregion = us-west-2\n[profile prod]\nregion = eu-north-1\n")
+	w.write(".aws/credentials", "[prod]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = planted\n")
+	w.write("c.yaml", `version: 1
+identities:
+  prod: {source: aws-profile, profile: prod}
+  keys: {source: lab, type: aws}
+`)
+	w.env = append(w.env, "AWS_PROFILE=default")
+	for _, daemon := range []bool{false, true} {
+		if daemon {
+			w.serve()
+		}
+		for identities, want := range map[string]string{
+			"prod":      "[default]\nregion = eu-north-1\n",
+			"keys":      "[default]\nregion = us-west-2\n",
+			"keys,prod": "[default]\nregion = us-west-2\n\n[profile prod]\nregion = eu-north-1\ncredential_process",
+		} {
+			out, _ := w.freshet(0, "exec", identities, "sh", "-c", "cat $AWS_CONFIG_FILE; echo $AWS_EC2_METADATA_DISABLED")
+			if !strings.HasPrefix(out, want) || !strings.HasSuffix(out, "true\n") {
+				t.Errorf("%s, daemon %v: got\n%s\nwant\n%s", identities, daemon, out, want)
+			}
+		}
 	}
 }

@@ -20,50 +20,110 @@ var awsSettings = map[string]bool{
 
 var section = regexp.MustCompile(`^\[\s*(?:(profile|services)\s+)?"?([^"\]]+?)"?\s*\]`)
 
-// AWSConfig returns a private AWS configuration for a child: the settings of the profile that the user had chosen, as the
-// default profile, without anything that leads to credentials; the [services] sections; and a profile for each of helpers,
-// name → credential_process.
-func AWSConfig(users []byte, profile string, helpers []Helper) []byte {
-	if profile == "" {
-		profile = "default"
-	}
-	var out, services bytes.Buffer
+// Place is where a child calls AWS from: settings that go with an identity, and are no part of its keys.
+type Place struct {
+	Profile  string // of the user's configuration, whose settings are kept; "" for the default one
+	Own      bool   // the identity names that profile itself, so that its region is the identity's
+	Region   string // as the identity has it
+	Fallback string // the region where nothing else names one
+}
+
+// Helper is a profile whose keys come from a command.
+type Helper struct {
+	Profile, Command string
+	Place            Place
+}
+
+// AWSConfig returns a private AWS configuration for a child: the settings that go with its first identity, as the default
+// profile, without anything that leads to credentials; a profile for each of helpers; and the [services] sections.
+func AWSConfig(users []byte, place Place, helpers []Helper) []byte {
+	u := readUsers(users)
+	var out bytes.Buffer
 	out.WriteString("[default]\n")
-	var into *bytes.Buffer // nil: the section is left out
-	nested := false        // indented lines belong to a setting that is kept
-	for lines := bufio.NewScanner(bytes.NewReader(users)); lines.Scan(); {
-		line := strings.TrimRight(lines.Text(), " \t\r")
-		if m := section.FindStringSubmatch(line); m != nil {
-			into, nested = nil, false
-			switch kind, name := m[1], m[2]; {
-			case kind == "services":
-				into = &services
-				fmt.Fprintf(into, "[services %s]\n", name)
-			case name == profile && (kind == "profile" || name == "default"):
-				into = &out
-			}
-			continue
-		}
-		if into == nil || line == "" || line[0] == '#' || line[0] == ';' {
-			continue
-		}
-		if indented := line[0] == ' ' || line[0] == '\t'; !indented {
-			key, _, _ := strings.Cut(line, "=")
-			nested = into == &services || awsSettings[strings.ToLower(strings.TrimSpace(key))]
-		}
-		if nested {
-			fmt.Fprintln(into, line)
-		}
-	}
+	u.settings(&out, place)
 	for _, h := range helpers {
-		fmt.Fprintf(&out, "\n[profile %s]\ncredential_process = %s\n", h.Profile, h.Command)
+		fmt.Fprintf(&out, "\n[profile %s]\n", h.Profile)
+		if h.Place != (Place{}) {
+			u.settings(&out, h.Place)
+		}
+		fmt.Fprintf(&out, "credential_process = %s\n", h.Command)
 	}
-	if services.Len() > 0 {
+	if u.services.Len() > 0 {
 		out.WriteByte('\n')
-		out.Write(services.Bytes())
+		out.Write(u.services.Bytes())
 	}
 	return out.Bytes()
 }
 
-// Helper is a named profile whose keys come from a command.
-type Helper struct{ Profile, Command string }
+// users is what is kept of a user's configuration.
+type users struct {
+	profiles map[string][]string // profile → lines of its settings
+	services bytes.Buffer        // the [services] sections
+}
+
+func readUsers(text []byte) *users {
+	u := &users{profiles: make(map[string][]string)}
+	profile, services := "", false // the section's; neither: it is left out
+	nested := false                // indented lines belong to a setting that is kept
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		line := strings.TrimRight(lines.Text(), " \t\r")
+		if m := section.FindStringSubmatch(line); m != nil {
+			kind, name := m[1], m[2]
+			profile, services, nested = "", kind == "services", false
+			switch {
+			case services:
+				fmt.Fprintf(&u.services, "[services %s]\n", name)
+			case kind == "profile" || name == "default":
+				profile = name
+			}
+			continue
+		}
+		if profile == "" && !services || line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		if indented := line[0] == ' ' || line[0] == '\t'; !indented {
+			nested = services || awsSettings[key(line)]
+		}
+		switch {
+		case !nested:
+		case services:
+			fmt.Fprintln(&u.services, line)
+		default:
+			u.profiles[profile] = append(u.profiles[profile], line)
+		}
+	}
+	return u
+}
+
+// settings writes the settings of a place.
+func (u *users) settings(out *bytes.Buffer, p Place) {
+	profile, region := p.Profile, p.Region
+	if profile == "" {
+		profile = "default"
+	}
+	named := false
+	for _, line := range u.profiles[profile] {
+		if key(line) == "region" {
+			if region != "" && !p.Own {
+				continue // the identity's own comes before that of a profile which is not its
+			}
+			named = true
+		}
+		fmt.Fprintln(out, line)
+	}
+	if region == "" {
+		region = p.Fallback
+	}
+	if !named && region != "" {
+		fmt.Fprintf(out, "region = %s\n", region)
+	}
+}
+
+// key is the name of the setting that a line begins; "" where it is indented.
+func key(line string) string {
+	if line[0] == ' ' || line[0] == '\t' {
+		return ""
+	}
+	name, _, _ := strings.Cut(line, "=")
+	return strings.ToLower(strings.TrimSpace(name))
+}

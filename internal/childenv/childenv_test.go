@@ -73,7 +73,7 @@ s3 =
 x = mine
 `
 	services := "\n[services local]\ns3 =\n  endpoint_url = http://localhost:9000\n"
-	helper := []Helper{{"second", `"/bin/freshet" token second --format aws-process`}}
+	helper := []Helper{{Profile: "second", Command: `"/bin/freshet" token second --format aws-process`}}
 	profile := "\n[profile second]\ncredential_process = \"/bin/freshet\" token second --format aws-process\n"
 	for _, test := range []struct {
 		users, profile string
@@ -92,9 +92,33 @@ x = mine
 		{strings.ReplaceAll(users, "\n", "\r\n"), "", nil, "[default]\nregion = us-east-1\n" + services},
 		{"region = before any section\n[default]\nregion = us-east-1", "default", nil, "[default]\nregion = us-east-1\n"},
 	} {
-		if got := string(AWSConfig([]byte(test.users), test.profile, test.helpers)); got != test.want {
+		if got := string(AWSConfig([]byte(test.users), Place{Profile: test.profile}, test.helpers)); got != test.want {
 			t.Errorf("profile %q of %d bytes: got\n%s\nwant\n%s", test.profile, len(test.users), got, test.want)
 		}
+	}
+}
+
+func TestRegionIsTheIdentitys(t *testing.T) {
+	const users = "[default]\nregion = us-west-2\noutput = json\n[profile prod]\nregion = eu-north-1\nrole_arn = mine\n[profile bare]\noutput = text\n"
+	for _, test := range []struct {
+		place Place
+		want  string
+	}{
+		{Place{}, "region = us-west-2\noutput = json\n"},
+		{Place{Profile: "prod", Own: true}, "region = eu-north-1\n"},
+		{Place{Profile: "prod", Own: true, Region: "ap-south-1"}, "region = eu-north-1\n"}, // that one is for STS
+		{Place{Profile: "bare", Own: true, Region: "ap-south-1"}, "output = text\nregion = ap-south-1\n"},
+		{Place{Region: "ap-south-1"}, "output = json\nregion = ap-south-1\n"},
+		{Place{Fallback: "us-east-1"}, "region = us-west-2\noutput = json\n"},
+		{Place{Profile: "none", Fallback: "us-east-1"}, "region = us-east-1\n"},
+	} {
+		if got, want := string(AWSConfig([]byte(users), test.place, nil)), "[default]\n"+test.want; got != want {
+			t.Errorf("%+v: got\n%s\nwant\n%s", test.place, got, want)
+		}
+	}
+	got := string(AWSConfig([]byte(users), Place{}, []Helper{{Profile: "second", Command: "cmd", Place: Place{Profile: "prod", Own: true}}}))
+	if want := "[default]\nregion = us-west-2\noutput = json\n\n[profile second]\nregion = eu-north-1\ncredential_process = cmd\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -103,7 +127,7 @@ func FuzzAWSConfig(f *testing.F) {
 	f.Add("[default]\nregion = x\ncredential_process = mine\n", "default")
 	f.Add("[profile a]\ns3 =\n  x = y\nrole_arn = mine\n[services s]\n", "a")
 	f.Fuzz(func(t *testing.T, users, profile string) {
-		out := string(AWSConfig([]byte(users), profile, nil))
+		out := string(AWSConfig([]byte(users), Place{Profile: profile}, nil))
 		if !strings.HasPrefix(out, "[default]\n") {
 			t.Fatalf("got %q", out)
 		}

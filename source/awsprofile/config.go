@@ -98,3 +98,6 @@ func (p *places) loginFile(session string) string {
 	sum := sha256.Sum256([]byte(strings.TrimSpace(session)))
 	return filepath.Join(p.login, hex.EncodeToString(sum[:])+".json")
 }
+
+// AWSPlace is where a program with these keys calls AWS, as far as the settings say.
+func (c Config) AWSPlace() (profile, region, fallback string) { return c.Profile, c.Region, "" }

@@ -105,7 +105,7 @@ func have(names []string) string {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) == 0 {
-		return "there are no profiles: aws configure makes one"
+		return "there are no profiles: aws configure --profile NAME makes one"
 	}
 	var list []string
 	for _, name := range names[:min(len(names), most)] {
