@@ -38,7 +38,7 @@ func TestRequestsPerSecondBar(t *testing.T) {
 	}
 	const secret = "0123456789abcdef0123456789abcdef"
 	server := guard.Server(guard.Handler(nil, Deny, New(cached{h}, "id", guard.NewSecret(secret))), time.Minute)
-	ratio := bar.Ratio(t, server, "GET /creds HTTP/1.1\r\nHost: 127.0.0.1:9911\r\nAuthorization: "+secret+"\r\n\r\n")
+	ratio := bar.Ratio(t, server, "GET /creds HTTP/1.1\r\nHost: 127.0.0.1:9911\r\nAuthorization: "+secret+"\r\n\r\n", ratioBar)
 	t.Logf("aws-container answers %.2f × as many requests as a bare handler; the bar is %.2f", ratio, ratioBar)
 	if ratio < ratioSlack {
 		t.Errorf("%.2f ×, want at least %.2f", ratio, ratioSlack)

@@ -44,7 +44,7 @@ func TestRequestsPerSecondBar(t *testing.T) {
 	server := guard.Server(guard.Handler(nil, Deny, New(cached{h}, guard.NewSecret(secret))), time.Minute)
 	const form = "grant_type=client_credentials&client_id=id&client_secret=" + secret
 	ratio := bar.Ratio(t, server, "POST /token HTTP/1.1\r\nHost: 127.0.0.1:9911\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
-		"Content-Length: "+strconv.Itoa(len(form))+"\r\n\r\n"+form)
+		"Content-Length: "+strconv.Itoa(len(form))+"\r\n\r\n"+form, ratioBar)
 	t.Logf("oauth-token answers %.2f × as many requests as a bare handler; the bar is %.2f", ratio, ratioBar)
 	if ratio < ratioSlack {
 		t.Errorf("%.2f ×, want at least %.2f", ratio, ratioSlack)
