@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/shell"
 	"freshet.dev/lab"
 )
 
@@ -46,13 +46,10 @@ func azProcessorTime() time.Duration {
 // and becomes the lab's.
 func (s *stage) writeAz() error {
 	inner := filepath.Join(s.dir, "lab")
-	script := "#!/bin/sh\necho >>" + quote(s.started()) + "\nexec " + quote(filepath.Join(inner, "az")) + " \"$@\"\n"
+	script := "#!/bin/sh\necho >>" + shell.Quote(s.started()) + "\nexec " + shell.Quote(filepath.Join(inner, "az")) + " \"$@\"\n"
 	return errors.Join(os.Mkdir(inner, 0o700), lab.WriteAzureCLI(inner, s.cfg.Program, s.paths.Issuer, ""),
 		os.WriteFile(filepath.Join(s.bin, "az"), []byte(script), 0o700))
 }
-
-// quote quotes a word for a shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // started is the file in which every az leaves a byte.
 func (s *stage) started() string { return filepath.Join(s.dir, "az-started") }

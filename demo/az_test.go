@@ -2,8 +2,6 @@ package demo
 
 import (
 	"math"
-	"os/exec"
-	"strings"
 	"testing"
 )
 
@@ -27,18 +25,5 @@ func TestAzFitIntoMemory(t *testing.T) {
 		if got := azWeight(test.n, test.available, test.known); got != test.want {
 			t.Errorf("%d az in %d bytes (known: %v): got %d each, want %d", test.n, test.available, test.known, got, test.want)
 		}
-	}
-}
-
-// TestQuotedPaths has a shell read back what it is given.
-func TestQuotedPaths(t *testing.T) {
-	for _, path := range []string{"/tmp/a b", "/tmp/it's", "/tmp/$HOME`id`\"\\", "/tmp/ü"} {
-		out, err := exec.Command("/bin/sh", "-c", "printf %s "+quote(path)).Output()
-		if err != nil || string(out) != path {
-			t.Errorf("%q: got %q, %v", path, out, err)
-		}
-	}
-	if strings.Count(quote(""), "'") != 2 {
-		t.Error("nothing is not quoted")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"freshet.dev/internal/fetch"
 	"freshet.dev/internal/field"
 	"freshet.dev/internal/secret"
+	"freshet.dev/internal/shell"
 )
 
 // The environment of the lab's az.
@@ -241,11 +242,11 @@ func WriteAzureCLI(dir, freshetBinary, base, secretFile string) error {
 	if err := field.URL("base", base); err != nil {
 		return freshet.Errorf(freshet.Invalid, "lab: az: %s", err)
 	}
-	script := "#!/bin/sh\n# The az of a freshet lab.\n[ -n \"$" + envCloud + "\" ] || export " + envCloud + "=" + quote(base) + "\n"
+	script := "#!/bin/sh\n# The az of a freshet lab.\n[ -n \"$" + envCloud + "\" ] || export " + envCloud + "=" + shell.Quote(base) + "\n"
 	if secretFile != "" {
-		script += "[ -n \"$" + envSecret + "$" + envSecretFile + "\" ] || export " + envSecretFile + "=" + quote(secretFile) + "\n"
+		script += "[ -n \"$" + envSecret + "$" + envSecretFile + "\" ] || export " + envSecretFile + "=" + shell.Quote(secretFile) + "\n"
 	}
-	script += "exec " + quote(freshetBinary) + " lab az \"$@\"\n"
+	script += "exec " + shell.Quote(freshetBinary) + " lab az \"$@\"\n"
 	// Whole or not at all: somebody may run the old one at this moment.
 	f, err := os.CreateTemp(dir, "az-*")
 	if err != nil {
@@ -262,6 +263,3 @@ func WriteAzureCLI(dir, freshetBinary, base, secretFile string) error {
 	}
 	return nil
 }
-
-// quote quotes a word for a shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

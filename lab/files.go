@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/shell"
 )
 
 // ConfigName is the name of the configuration that WriteConfig writes.
@@ -230,8 +231,8 @@ func environment(dir, base string, e Endpoints, k Credentials) string {
 		{"AWS_REGION", "us-east-1"},
 		{"AWS_DEFAULT_REGION", "us-east-1"}, // awscli 1 reads this one
 	} {
-		fmt.Fprintf(&b, "export %s=%s\n", v[0], quote(v[1]))
+		fmt.Fprintf(&b, "export %s=%s\n", v[0], shell.Quote(v[1]))
 	}
-	fmt.Fprintf(&b, "export PATH=%s:\"$PATH\"\n", quote(filepath.Join(dir, "bin")))
+	fmt.Fprintf(&b, "export PATH=%s:\"$PATH\"\n", shell.Quote(filepath.Join(dir, "bin")))
 	return b.String()
 }

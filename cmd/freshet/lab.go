@@ -15,6 +15,7 @@ import (
 	"freshet.dev/internal/field"
 	"freshet.dev/internal/guard"
 	"freshet.dev/internal/secret"
+	"freshet.dev/internal/shell"
 	"freshet.dev/lab"
 )
 
@@ -112,13 +113,10 @@ func (f *labFlags) serve(c *cobra.Command) error {
 	}
 	defer remove()
 	config := filepath.Join(dir, lab.ConfigName)
-	fmt.Fprintf(c.OutOrStdout(), "export FRESHET_CONFIG=%s\nexport FRESHET_LAB=%s\n", shellQuoted(config), base)
+	fmt.Fprintf(c.OutOrStdout(), "export FRESHET_CONFIG=%s\nexport FRESHET_LAB=%s\n", shell.Quote(config), base)
 	fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: a lab at %s; its configuration is %s\nhint: freshet token --config %s entra\n", base, config, config)
 	return cloud.Serve(c.Context(), l)
 }
-
-// shellQuoted quotes a word for a shell.
-func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // files writes the configuration, in a new folder unless one was named.
 func (f *labFlags) files(cloud *lab.Cloud, base string) (dir string, remove func(), err error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/shell"
 )
 
 // variable is a name and its value; "" unsets it.
@@ -52,11 +53,8 @@ func Render(a freshet.Answer) ([]byte, error) {
 			return nil, freshet.Errorf(freshet.Invalid, "a credential with a NUL character has no environment variables").
 				WithHint("use --format json")
 		default:
-			b.WriteString("export " + v.name + "=" + quote(v.value) + "\n")
+			b.WriteString("export " + v.name + "=" + shell.Quote(v.value) + "\n")
 		}
 	}
 	return []byte(b.String()), nil
 }
-
-// quote makes one word of a value, whatever is in it: nothing is special within single quotes but themselves.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

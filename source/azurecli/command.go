@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/shell"
 )
 
 // arguments are az's, for a request.
@@ -72,7 +73,7 @@ func quote(path string) string {
 	if strings.Trim(path, scopeRunes) == "" {
 		return path
 	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	return shell.Quote(path)
 }
 
 // program is the path of the real az. It is looked for at each retrieval, which costs nothing beside a run, so that one that was
