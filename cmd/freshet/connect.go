@@ -14,13 +14,11 @@ import (
 	"freshet.dev/config"
 	"freshet.dev/daemon"
 	"freshet.dev/freshet"
+	"freshet.dev/internal/child"
 	"freshet.dev/internal/rendezvous"
 	"freshet.dev/internal/socket"
 	"freshet.dev/internal/watch"
 )
-
-// envAncestry carries, to a program that a source runs, the identities whose retrieval it serves.
-const envAncestry = "FRESHET_ANCESTRY"
 
 // global are the flags of every command, and what they lead to.
 type global struct {
@@ -40,7 +38,7 @@ func (g *global) load() (cfg *config.File, chosen bool, err error) {
 
 // ancestry are the retrievals this process runs within.
 func ancestry() []string {
-	if s := os.Getenv(envAncestry); s != "" {
+	if s := os.Getenv(child.EnvAncestry); s != "" {
 		return strings.Split(s, ",")
 	}
 	return nil

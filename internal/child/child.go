@@ -1,10 +1,11 @@
 // Package child runs the child processes of sources and secret commands. It is the only runner they have, so that no
 // helper can hang a refresh, outlive the daemon, fill its memory or see its environment.
 //
-// A child gets null stdin, no terminal, a short listed environment, and a session and process group of its own. That
-// group is killed whole when the context ends and again when the direct child exits, so that a grandchild that holds
-// the pipe neither delays the answer nor survives it. Only a process that makes a session of its own escapes the kill;
-// it still delays nothing for longer than drainTime.
+// A child gets null stdin, no terminal, a short listed environment, and a session and process group of its own. In the
+// environment is FRESHET_ANCESTRY, the identities whose retrieval it serves, by which a freshet that it calls in turn
+// recognises a circle. The group is killed whole when the context ends and again when the direct child exits, so that a
+// grandchild that holds the pipe neither delays the answer nor survives it. Only a process that makes a session of its
+// own escapes the kill; it still delays nothing for longer than drainTime.
 package child
 
 import (
@@ -17,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"freshet.dev/freshet"
 )
 
 const (
@@ -111,7 +114,7 @@ func run(ctx context.Context, c Command) (Output, error) {
 	stdout := &capped{limit: limit, over: make(chan struct{})}
 	stderr := &capped{limit: maxStderr, over: make(chan struct{})}
 	cmd := &exec.Cmd{
-		Path: path, Args: c.Args, Env: environment(c.Env), Dir: c.Dir,
+		Path: path, Args: c.Args, Env: environment(c.Env, freshet.Ancestry(ctx)), Dir: c.Dir,
 		Stdout: stdout, Stderr: stderr,
 		WaitDelay: drainTime, SysProcAttr: attributes(),
 	}

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,9 +20,20 @@ var listed = []string{
 // listedPrefixes are families of such variables: the locale's, and where a user's settings are.
 var listedPrefixes = []string{"LC_", "XDG_"}
 
-// environment is the listed part of this process's environment with extra on top.
-func environment(extra map[string]string) []string {
+// EnvAncestry carries the ancestry of a retrieval to the children that serve it: names of identities, which have no commas, joined
+// by commas. See [freshet.Ancestry].
+const EnvAncestry = "FRESHET_ANCESTRY"
+
+// environment is the listed part of this process's environment with extra on top, and the ancestry on top of that.
+func environment(extra map[string]string, ancestry []string) []string {
 	env := []string{} // never nil: os/exec would read that as all of ours
+	if len(ancestry) > 0 {
+		extra = maps.Clone(extra)
+		if extra == nil {
+			extra = make(map[string]string, 1)
+		}
+		extra[EnvAncestry] = strings.Join(ancestry, ",")
+	}
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		if _, given := extra[name]; !given && isListed(name) {

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// envAncestry carries the flight's ancestry to the program. Identities' names have no commas.
-	envAncestry = "FRESHET_ANCESTRY"
 	// processTime bounds a run, as in the SDK.
 	processTime = time.Minute
 	// circle is what a freshet says that finds itself called by the retrieval of what it is asked for.
@@ -26,9 +24,6 @@ const (
 // same effect unless it holds a shell's own characters.
 func (c *chain) process(ctx context.Context, p *config.SharedConfig) (*freshet.Credential, error) {
 	env := make(map[string]string)
-	if names := freshet.Ancestry(ctx); len(names) > 0 {
-		env[envAncestry] = strings.Join(names, ",")
-	}
 	if c.places.given { // a helper that reads profiles too is meant to read the same
 		env["AWS_CONFIG_FILE"], env["AWS_SHARED_CREDENTIALS_FILE"] = c.places.config, c.places.credentials
 	}

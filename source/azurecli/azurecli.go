@@ -19,7 +19,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"freshet.dev/freshet"
@@ -80,9 +79,6 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	return parse(out.Stdout, sent)
 }
 
-// envAncestry carries the flight's ancestry to az. Identities' names have no commas.
-const envAncestry = "FRESHET_ANCESTRY"
-
 const envConfigDir = "AZURE_CONFIG_DIR"
 
 // passed are az's own variables that it gets as this process has them: where its login is, and whom its requests trust.
@@ -104,9 +100,6 @@ func (s *Source) environment(ctx context.Context) map[string]string {
 	}
 	if s.cfg.ConfigDir != "" {
 		env[envConfigDir] = s.cfg.ConfigDir
-	}
-	if names := freshet.Ancestry(ctx); len(names) > 0 {
-		env[envAncestry] = strings.Join(names, ",")
 	}
 	return env
 }

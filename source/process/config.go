@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/child"
 	"freshet.dev/internal/field"
 )
 
@@ -46,8 +47,8 @@ func (c Config) Check() error {
 		switch {
 		case name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(c.Env[name], 0):
 			add("env", "has what is not a variable", "write it as {NAME: value}")
-		case name == envAncestry:
-			add("env", envAncestry+" is freshet's own", "remove it")
+		case name == child.EnvAncestry:
+			add("env", child.EnvAncestry+" is freshet's own", "remove it")
 		}
 	}
 	return errors.Join(errs...)

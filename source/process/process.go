@@ -23,16 +23,11 @@ package process
 import (
 	"context"
 	"fmt"
-	"maps"
-	"strings"
 	"time"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
 )
-
-// envAncestry carries the flight's ancestry to the program. Identities' names have no commas.
-const envAncestry = "FRESHET_ANCESTRY"
 
 // Source runs a program for every retrieval. It is safe for concurrent use.
 type Source struct {
@@ -75,15 +70,10 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	if err != nil {
 		return nil, err
 	}
-	env := make(map[string]string, len(s.cfg.Env)+1)
-	maps.Copy(env, s.cfg.Env)
-	if names := freshet.Ancestry(ctx); len(names) > 0 {
-		env[envAncestry] = strings.Join(names, ",")
-	}
 	bounded, cancel := context.WithTimeout(ctx, time.Duration(s.cfg.Timeout))
 	defer cancel()
 	sent := freshet.Now()
-	out, err := s.runner.Run(bounded, child.Command{Args: args, Env: env})
+	out, err := s.runner.Run(bounded, child.Command{Args: args, Env: s.cfg.Env})
 	if err != nil {
 		return nil, s.failure(out, err)
 	}
