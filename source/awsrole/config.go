@@ -79,7 +79,7 @@ func unprintable(r rune) bool { return r <= ' ' || r >= 0x7f }
 // AWSPlace is where a program with these keys calls AWS, as far as the settings say; with an endpoint, a region is only a name.
 func (c Config) AWSPlace() (profile, region, fallback string) {
 	if c.Endpoint != "" {
-		fallback = "us-east-1"
+		fallback = awsapi.DefaultRegion
 	}
 	return "", c.Region, fallback
 }

@@ -35,7 +35,7 @@ func (c Config) Check() error {
 // AWSPlace is where a program with these keys calls AWS, as far as the settings say; with an endpoint, a region is only a name.
 func (c Config) AWSPlace() (profile, region, fallback string) {
 	if c.Endpoint != "" {
-		fallback = "us-east-1"
+		fallback = awsapi.DefaultRegion
 	}
 	return "", c.Region, fallback
 }
