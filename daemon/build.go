@@ -51,15 +51,19 @@ func Broker(cfg *config.File, o Options) (*broker.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := broker.New(broker.Config{
-		Identities: ids,
-		Cache:      freshet.CacheConfig{Entries: cfg.Cache.Entries, Bytes: int64(cfg.Cache.Bytes), Observe: o.Observe},
-		Owner:      uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
-	})
+	b, err := newBroker(cfg, ids, o)
 	if err == nil && o.Watch != nil {
 		o.Watch.Watch(sourceFiles(b, ids))
 	}
 	return b, err
+}
+
+func newBroker(cfg *config.File, ids []broker.Identity, o Options) (*broker.Broker, error) {
+	return broker.New(broker.Config{
+		Identities: ids,
+		Cache:      freshet.CacheConfig{Entries: cfg.Cache.Entries, Bytes: int64(cfg.Cache.Bytes), Observe: o.Observe},
+		Owner:      uint32(os.Getuid()), Audit: o.Audit, Log: o.Log,
+	})
 }
 
 // sourceFiles are the files that identities' sources read; a change of them has the identity refreshed.

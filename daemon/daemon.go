@@ -89,13 +89,18 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 		}
 	}
 	d.figures = metrics.New(version)
-	if d.broker, err = Broker(cfg, Options{Log: log, Audit: audit, Observe: d.figures.Observe, Run: d.run}); err != nil {
+	o := Options{Log: log, Audit: audit, Observe: d.figures.Observe, Run: d.run}
+	ids, err := identities(cfg, o)
+	if err == nil {
+		d.broker, err = newBroker(cfg, ids, o)
+	}
+	if err != nil {
 		audit.Close()
 		return d, err
 	}
 	d.figures.Read(d.broker)
 	d.watcher = watch.New(log)
-	d.follow(cfg) // before anything is read that a change could make old
+	d.follow(ids, cfg) // before anything is read that a change could make old
 	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}

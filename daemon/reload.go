@@ -46,7 +46,7 @@ func (d *Daemon) Reload() (wire.Reloaded, error) {
 		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is not serving")
 	}
 	old := d.running.Load().cfg
-	cfg, changes, err := d.replace(d.ctx, old)
+	cfg, changes, err := d.replace(old)
 	if err != nil && d.ctx.Err() != nil {
 		return wire.Reloaded{}, freshet.Errorf(freshet.Unavailable, "the daemon is shutting down")
 	}
@@ -68,24 +68,25 @@ func (d *Daemon) Reload() (wire.Reloaded, error) {
 }
 
 // replace puts the file in force, or leaves everything as it is.
-func (d *Daemon) replace(ctx context.Context, old *config.File) (_ *config.File, no broker.Changes, err error) {
+func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, err error) {
 	cfg, err := config.Load(old.Path, Kinds())
 	if err != nil {
 		return nil, no, err
 	}
 	defer func() {
 		if err != nil {
-			d.follow(old, cfg) // what it lacks, such as a secret's file, may come
+			kept, _ := identities(old, Options{Run: d.run})
+			d.follow(kept, old, cfg) // what it lacks, such as a secret's file, may come
 		}
 	}()
 	if err := cfg.CheckSecrets(); err != nil {
 		return nil, no, err
 	}
 	// A broker of its own shows what would be wrong with its doors, before the one in use is touched.
-	if err := Check(ctx, cfg); err != nil {
+	if err := Check(d.ctx, cfg); err != nil {
 		return nil, no, err
 	}
-	secrets, err := endpointSecrets(ctx, cfg, d.run)
+	secrets, err := endpointSecrets(d.ctx, cfg, d.run)
 	if err != nil {
 		return nil, no, err
 	}
@@ -102,7 +103,7 @@ func (d *Daemon) replace(ctx context.Context, old *config.File) (_ *config.File,
 			e.listener.Close()
 		}
 	}
-	d.follow(cfg) // before anybody can ask for what it reads
+	d.follow(ids, cfg) // before anybody can ask for what it reads
 	changes, err := d.broker.Reconfigure(ids)
 	if err != nil {
 		abandon()
@@ -142,10 +143,10 @@ func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort
 	}
 }
 
-// follow watches a configuration: its file and its secrets', what its sources read, and the secrets of others that are wanted.
-func (d *Daemon) follow(cfg *config.File, wanted ...*config.File) {
+// follow watches configurations, which are of one file: that file and their secrets', and what the sources of ids read.
+func (d *Daemon) follow(ids []broker.Identity, cfgs ...*config.File) {
 	var files []string
-	for _, c := range append(wanted, cfg) {
+	for _, c := range cfgs {
 		for _, path := range append(c.SecretFiles(), c.Path) {
 			if path, err := filepath.Abs(path); err == nil {
 				files = append(files, path)
@@ -153,10 +154,7 @@ func (d *Daemon) follow(cfg *config.File, wanted ...*config.File) {
 		}
 	}
 	sets := []watch.Set{{Key: "configuration", Files: func() []string { return files }, Changed: d.RequestReload}}
-	if ids, err := identities(cfg, Options{Run: d.run}); err == nil {
-		sets = append(sets, sourceFiles(d.broker, ids)...)
-	}
-	d.watcher.Watch(sets)
+	d.watcher.Watch(append(sets, sourceFiles(d.broker, ids)...))
 }
 
 // restart lists the settings of the process itself that differ.
