@@ -48,12 +48,12 @@ func ancestry() []string {
 type service struct {
 	client  *client.Client // nil without a daemon
 	private *private       // nil with one
+	cfg     *config.File   // as this process reads it; nil if it cannot, which beside a daemon is no error
 }
 
 // private is a broker of this process's own.
 type private struct {
 	*broker.Broker
-	cfg     *config.File
 	watcher *watch.Watcher // nil: none
 }
 
@@ -92,7 +92,7 @@ func (g *global) connect(ctx context.Context, how use) (*service, error) {
 	c, err := socket.Dial(ctx, cc.Socket)
 	if err == nil {
 		c.Close()
-		return &service{client: client.New(cc)}, nil
+		return &service{client: client.New(cc), cfg: cfg}, nil
 	}
 	if !errors.Is(err, socket.ErrNobody) {
 		return nil, err
@@ -104,7 +104,7 @@ func (g *global) connect(ctx context.Context, how use) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &service{private: p}, nil
+	return &service{private: p, cfg: cfg}, nil
 }
 
 // newPrivate makes a broker that shares its retrievals with the other commands of this user that run now.
@@ -129,7 +129,7 @@ func newPrivate(cfg *config.File, lasts bool) (*private, error) {
 			return nil, err
 		}
 	}
-	p := &private{cfg: cfg}
+	p := new(private)
 	if lasts {
 		p.watcher = watch.New(log)
 	}
@@ -163,9 +163,9 @@ func (s *service) Close() error {
 		s.private.watcher.Close()
 	}
 	_ = s.private.Close(ctx) // what was asked for has been answered
-	if s.private.cfg.Audit.Required && s.private.AuditLost() > 0 {
+	if s.cfg.Audit.Required && s.private.AuditLost() > 0 {
 		return freshet.Errorf(freshet.Unavailable, "the audit log cannot be written, and audit.required is set").
-			WithHint("free the disk of %s", s.private.cfg.Audit.File)
+			WithHint("free the disk of %s", s.cfg.Audit.File)
 	}
 	return nil
 }

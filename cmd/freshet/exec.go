@@ -105,8 +105,7 @@ func runChild(c *cobra.Command, g *global, identities, command []string) (code i
 		return exitOwnFailure, err
 	}
 	defer session.close()
-	cfg, _, _ := g.load() // a daemon's client need not have one
-	env, err := childEnvironment(r, cfg, session.SessionOpened, identities)
+	env, err := childEnvironment(r, s.cfg, session.SessionOpened, identities)
 	if err != nil {
 		return exitOwnFailure, err
 	}
@@ -152,7 +151,7 @@ type session struct {
 
 func openSession(ctx context.Context, s *service, r *daemon.Run, identities []string) (*session, error) {
 	if s.private != nil {
-		return s.private.openSession(ctx, r, identities)
+		return s.openOwnSession(ctx, r, identities)
 	}
 	// Once open, a session outlives the signals that are the child's business; until then they end it.
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -178,14 +177,14 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 	return &session{opened.SessionOpened, func() { close(closing); cancel(); opened.Close() }, ended}, nil
 }
 
-// openSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
+// openOwnSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
 // process's broker.
-func (p *private) openSession(ctx context.Context, r *daemon.Run, identities []string) (*session, error) {
+func (s *service) openOwnSession(ctx context.Context, r *daemon.Run, identities []string) (*session, error) {
 	path := filepath.Join(r.Dir, "sock")
-	sessions := &daemon.Sessions{Broker: p.Broker, Socket: path}
+	sessions := &daemon.Sessions{Broker: s.private.Broker, Socket: path}
 	api := localapi.New(localapi.Config{
-		Broker: p.Broker, OpenSession: sessions.Open, Log: slog.New(slog.DiscardHandler),
-		Running: func() wire.Running { return wire.Running{Version: version, Config: p.cfg.Path, Digest: p.cfg.Digest} },
+		Broker: s.private.Broker, OpenSession: sessions.Open, Log: slog.New(slog.DiscardHandler),
+		Running: func() wire.Running { return wire.Running{Version: version, Config: s.cfg.Path, Digest: s.cfg.Digest} },
 	})
 	l, err := socket.Listen(path, 0o600, -1)
 	if err != nil {
