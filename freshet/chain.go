@@ -68,7 +68,7 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	ctx, cancel := context.WithTimeout(ctx, id.timeout)
 	defer cancel()
 	key := string(appendKey(nil, id, &req))
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Issuer: id.issuer, Started: Now()}
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: Target{Host: id.issuer}, Started: Now()}
 	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e)
 	if err != nil {
 		err = AsError(err).of(id)

@@ -15,6 +15,13 @@ type Entry struct {
 	Rejected   bool
 	Refreshing bool
 	Failures   int // retrievals that failed in a row
+
+	Target  Target        // whom its retrieval asks
+	Wanted  bool          // asked for since it was last replaced, or pinned; what is not wanted lapses
+	Pinned  bool          // see [IdentityConfig].Pin
+	Lasts   time.Duration // how long the credential is still served if it cannot be replaced; 0 if nothing is
+	RetryIn time.Duration // how long no attempt to retrieve it is made, after a failure
+	Err     *Error        // of the last attempt; nil if it succeeded
 }
 
 // Entries lists what the identity's keys serve, in no order. It takes O(keys of the identity).

@@ -36,7 +36,10 @@ type Error struct {
 	Why        string        // lowercase, "thing: cause"
 	Hint       string        // what the user can do; may be empty
 	RetryAfter time.Duration // how long not to ask again; 0 when unknown
-	Cause      error         // never printed; may be nil
+	// Status is the HTTP status that the issuer answered with; 0 where it gave none. Whatever else says that too much is asked
+	// of it, as AWS's Throttling does, is 429. The engine goes by it: see [Cache.Issuers].
+	Status int
+	Cause  error // never printed; may be nil
 }
 
 // Error is "identity NAME (SOURCE): why".

@@ -17,17 +17,19 @@ const (
 	ReasonMinTTL   Reason = "min_ttl"  // a caller asked for more life than the version served had left
 	ReasonInput    Reason = "input"    // another identity's credential is made from it
 	ReasonChanged  Reason = "changed"  // what the source reads has changed; see [Identity.Changed]
+	ReasonPinned   Reason = "pinned"   // it is to be loaded whether or not anybody asks
 )
 
 // Event is one retrieval, told to [CacheConfig].Observe once it has ended. It holds no secret.
 type Event struct {
 	Identity string
 	Kind     string // of source
-	Issuer   string
+	Target   Target // whom it asked, or would have
 	Key      Secret // opaque, and it holds what was asked, claims among it; see KeyHash
 	Reason   Reason
 	Started  Instant
 	Asked    bool          // the source was called; otherwise an input failed, or the limit's wait
+	Retried  bool          // the first answer was a 5xx, and the source was called again
 	Took     time.Duration // the source's part of it
 	Shared   bool          // the credential came from another process, which asked the source
 	Late     bool          // it ended after its waiters had been released

@@ -189,7 +189,7 @@ func (c *Cache) fly(f *flight, ancestry []string) {
 		c.land(f, nil, Errorf(Unavailable, "timed out after %v", id.timeout), Event{})
 	})
 	defer hard.Stop()
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Issuer: id.issuer, Started: Now()}
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: Target{Host: id.issuer}, Started: Now()}
 	// Deferred, because runtime.Goexit in a source (a test's FailNow, say) runs what is deferred and nothing else.
 	cred, err := (*Credential)(nil), error(Errorf(Bug, "source ended its goroutine"))
 	defer func() { c.land(f, cred, err, e) }()

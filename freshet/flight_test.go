@@ -597,7 +597,7 @@ func TestObserverHearsOfEveryRetrieval(t *testing.T) {
 			t.Fatalf("got %d events, want 2", len(events))
 		}
 		e := events[0]
-		if e.Identity != "n" || e.Kind != "k" || e.Issuer != "i" || e.Reason != ReasonMiss || !e.Asked || e.Took != time.Second ||
+		if e.Identity != "n" || e.Kind != "k" || e.Target.Host != "i" || e.Reason != ReasonMiss || !e.Asked || e.Took != time.Second ||
 			e.Fingerprint != a.Credential.Fingerprint() || !e.Expires.Equal(a.Credential.Expires()) || e.Err != nil {
 			t.Errorf("got event %+v", e)
 		}

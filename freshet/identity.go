@@ -36,7 +36,13 @@ type IdentityConfig struct {
 	Timeout time.Duration
 	// Concurrency bounds retrievals of this identity that run at once; 0 means no bound.
 	Concurrency int
-	// Issuer groups identities that ask the same issuer, for the bounds on flights; "" means the identity's own name.
+	// Rate bounds retrievals of this identity that begin in a second; 0 means no bound. Tenants take turns at what both bounds
+	// leave.
+	Rate float64
+	// Pin keeps the credential of the identity's defaults loaded, whether or not anybody asks: it is retrieved at once, and
+	// replaced for as long as the identity is in its cache. It is never evicted.
+	Pin bool
+	// Issuer names the issuer of a Source that is no [Targeter]; "" means the identity's own name.
 	Issuer string
 	// Around, if set, runs in place of each retrieval: see [Around].
 	Around Around

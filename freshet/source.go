@@ -21,6 +21,22 @@ func (f SourceFunc) Retrieve(ctx context.Context, req Request) (*Credential, err
 	return f(ctx, req)
 }
 
+// Target is whom a retrieval asks, and as whom: what an issuer's limits apply to.
+type Target struct {
+	Host   string // the issuer's host and port as its URL has them, in lower case; for a program, its name
+	Tenant string // the directory, account or realm; "" where the issuer has none
+	Client string // who asks, as the issuer knows it: a client id, a role; "" where it does not matter
+}
+
+// Targeter is a [Source] that says whom a retrieval of a request would ask. It is called once per retrieval and for status, holds
+// no lock, and does no I/O. Of a Source that is none, [IdentityConfig].Issuer and the request's tenant are taken.
+//
+// What one issuer answers with Retry-After, 429 or repeated 5xx holds for every identity with the same Target; where that
+// happens to several tenants or clients, for all of its host.
+type Targeter interface {
+	Target(req Request) Target
+}
+
 // Fields is a set of a request's fields.
 type Fields uint8
 
