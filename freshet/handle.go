@@ -56,3 +56,6 @@ type wish struct {
 	rejected string // fingerprint
 	input    bool   // as an input: one that is due will not do, if a newer can be had
 }
+
+// GetHeld is Get for a caller that can wait hold for a further attempt; see [Request].Hold.
+func (h *Handle) GetHeld(ctx context.Context, _ time.Duration) (Answer, error) { return h.Get(ctx) }
