@@ -8,16 +8,16 @@ import "context"
 type Around func(ctx context.Context, key string, retrieve func(context.Context) (*Credential, error)) (cred *Credential, shared bool, err error)
 
 // obtain is retrieve, with what the identity's configuration put around it.
-func (c *Cache) obtain(ctx context.Context, id *Identity, req Request, e *Event) (*Credential, error) {
+func (c *Cache) obtain(ctx context.Context, id *Identity, req Request, e *Event, p *permit) (*Credential, error) {
 	if id.around == nil {
-		return c.retrieve(ctx, id, req, e)
+		return c.retrieve(ctx, id, req, e, p)
 	}
 	type got struct {
 		cred   *Credential
 		shared bool
 	}
 	g, err := call(func() (g got, err error) {
-		g.cred, g.shared, err = id.around(ctx, string(e.Key), func(ctx context.Context) (*Credential, error) { return c.retrieve(ctx, id, req, e) })
+		g.cred, g.shared, err = id.around(ctx, string(e.Key), func(ctx context.Context) (*Credential, error) { return c.retrieve(ctx, id, req, e, p) })
 		return g, err
 	})
 	if err == nil {

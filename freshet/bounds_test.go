@@ -125,12 +125,14 @@ func TestExpiredAndUnusedEntriesGoFirst(t *testing.T) {
 			mustGet(t, id, Request{Tenant: fmt.Sprint("new-", i)})
 		}
 		used()
-		wantCalls(t, src, 150)
-		for i := range 500 { // takes each other's, since the used ones are used again and again
+		wantCalls(t, src, 210) // the brief ones were replaced once, since somebody had asked for them
+		for i := range 500 {   // takes each other's, since the used ones are used again and again
 			mustGet(t, id, Request{Tenant: fmt.Sprint("once-", i)})
 			used()
 		}
-		wantCalls(t, src, 650)
+		if n := src.calls.Load() - 210; n > 550 {
+			t.Errorf("%d retrievals for 500 new ones, want those in use to stay", n)
+		}
 	})
 }
 
@@ -196,7 +198,7 @@ func TestEvictedEntryIsNotJoined(t *testing.T) {
 			t.Error("the slot was not evicted")
 		}
 		c.mu.Unlock()
-		if f, _, err := s.join(t.Context(), a); f != nil || err != errGone {
+		if f, _, err := s.join(t.Context(), a, 0); f != nil || err != errGone {
 			t.Errorf("joined %v, %v, want to be sent back", f, err)
 		}
 		if now := c.slot(a); now == s {
@@ -246,12 +248,13 @@ func TestKeysThatFailLeaveNothingBehind(t *testing.T) {
 			_, err := id.Get(t.Context(), Request{Tenant: fmt.Sprint(i)})
 			wantKind(t, err, Unavailable)
 		}
+		time.Sleep(time.Minute) // a failure is remembered for some seconds
 		synctest.Wait()
 		if s := c.Stats(); s != (Stats{}) {
 			t.Errorf("got %+v, want nothing left", s)
 		}
-		if n := len(c.governor.flights); n != 0 {
-			t.Errorf("the governor remembers %d issuers, want none without flights", n)
+		if g := &c.governor; len(g.hosts)+len(g.tenants)+len(g.gates) != 0 {
+			t.Errorf("the governor remembers %d hosts, %d tenants and %d gates, want none without flights", len(g.hosts), len(g.tenants), len(g.gates))
 		}
 		audit(t, c)
 	})

@@ -37,10 +37,11 @@ type Cache struct {
 	bytes   int64
 	observe func(Event)
 
-	ctx      context.Context // ends every flight at Close
-	cancel   context.CancelFunc
-	governor governor
-	index    index
+	ctx       context.Context // ends every flight at Close
+	cancel    context.CancelFunc
+	governor  governor
+	scheduler scheduler
+	index     index
 
 	mu         sync.Mutex // for changes: insertion, eviction, accounting. Never held over I/O or waiting
 	identities []*Identity
@@ -68,7 +69,7 @@ func NewCache(cfg CacheConfig) *Cache {
 		c.observe = func(Event) {}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.governor.flights = make(map[string]int)
+	c.governor.init()
 	c.index.init()
 	return c
 }
@@ -83,18 +84,31 @@ func (c *Cache) Add(cfg IdentityConfig) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.register(id); err != nil {
+		return nil, err
+	}
+	if cfg.Pin {
+		if err := id.Pin(true); err != nil {
+			c.Remove(id)
+			return nil, err
+		}
+	}
+	return id, nil
+}
+
+func (c *Cache) register(id *Identity) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, other := range c.identities {
 		if other.name == id.name && other.version == id.version {
-			return nil, Errorf(Invalid, "identity %s: there is one of that name and version already", id.name)
+			return Errorf(Invalid, "identity %s: there is one of that name and version already", id.name)
 		}
 	}
 	if id.from != nil && id.from.cache != c {
-		return nil, Errorf(Invalid, "identity %s: its input %s is in another cache", id.name, id.from.name)
+		return Errorf(Invalid, "identity %s: its input %s is in another cache", id.name, id.from.name)
 	}
 	c.identities = append(c.identities, id)
-	return id, nil
+	return nil
 }
 
 // Close ends every flight and waits for their sources to return, up to ctx. Sources that have not are counted in the error.
@@ -102,11 +116,14 @@ func (c *Cache) Add(cfg IdentityConfig) (*Identity, error) {
 func (c *Cache) Close(ctx context.Context) error {
 	drained := c.governor.close()
 	c.cancel()
+	for _, s := range c.scheduler.close() {
+		s.turnAway()
+	}
 	select {
 	case <-drained:
 		return nil
 	case <-ctx.Done():
-		if n := c.governor.underWay(); n > 0 {
+		if n := c.Stats().Flights; n > 0 {
 			return Errorf(Unavailable, "%d retrievals have not ended", n)
 		}
 		return nil
@@ -118,14 +135,23 @@ type Stats struct {
 	Entries int
 	Bytes   int64 // accounted, not measured
 	Flights int   // under way, those included whose source outlived its deadline
+	Workers int   // refreshes running that nobody waits for
+	Waiting int   // keys that wait for a worker
 }
 
 // Stats reads the figures.
 func (c *Cache) Stats() Stats {
-	flights := c.governor.underWay()
+	g := &c.governor
+	g.mu.Lock()
+	st := Stats{Flights: g.total, Workers: g.workers}
+	for _, h := range g.hosts {
+		st.Waiting += h.waiting
+	}
+	g.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Stats{Entries: c.count, Bytes: c.size, Flights: flights}
+	st.Entries, st.Bytes = c.count, c.size
+	return st
 }
 
 // slot returns the slot of a key, made if there is none; nil if the identity was removed.
@@ -151,30 +177,32 @@ func (c *Cache) slot(a *ask) *slot {
 	return s
 }
 
-// account corrects a slot's size after its flight has landed; a slot left with nothing to serve goes.
+// account corrects a slot's size after its flight has landed.
 func (c *Cache) account(s *slot) {
-	v := s.cur.Load()
-	if v == nil {
-		c.drop(s)
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.gone {
 		return
 	}
-	c.resizeLocked(s, entryBytes+int64(len(s.key))+v.cred.size())
+	size := entryBytes + int64(len(s.key))
+	if v := s.cur.Load(); v != nil {
+		size += v.cred.size()
+	}
+	c.resizeLocked(s, size)
 	c.makeRoomLocked(s)
 }
 
-// drop removes a slot that serves nothing and awaits nothing.
+// drop removes a slot that serves nothing, awaits nothing, and remembers no failure.
 func (c *Cache) drop(s *slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := clock.Now()
 	s.mu.Lock()
-	idle := !s.gone && s.flight == nil && s.late == 0 && s.cur.Load() == nil
+	v := s.cur.Load()
+	idle := !s.gone && s.flight == nil && s.late == 0 && !s.pinned && s.again <= now.Mono && (v == nil || v.at(now) == expired)
 	if idle {
 		s.gone = true
+		s.cur.Store(nil)
 	}
 	s.mu.Unlock()
 	if idle {
@@ -192,6 +220,7 @@ func (c *Cache) resizeLocked(s *slot, size int64) {
 // removeLocked takes a slot that is gone out of table, ring and accounts.
 func (c *Cache) removeLocked(s *slot) {
 	c.index.remove(s)
+	c.forget(s)
 	r := &s.id.ring
 	last := r.slots[len(r.slots)-1]
 	r.slots[s.place], last.place = last, s.place
@@ -257,10 +286,10 @@ func (c *Cache) evictLocked(r *ring, keep *slot) bool {
 func (s *slot) evict(now clock.Reading) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight != nil {
+	if s.flight != nil || s.pinned {
 		return false
 	}
-	if v := s.cur.Load(); v != nil && v.at(now) != expired && s.used.Swap(false) {
+	if v := s.cur.Load(); v != nil && v.at(now) != expired && s.used.And(^uint32(usedByHand))&usedByHand != 0 {
 		return false
 	}
 	s.gone = true

@@ -148,7 +148,7 @@ func TestHitTakesNoLock(t *testing.T) {
 				src.fail(errDown)
 				s.next.Store(0)
 				mustGet(t, id, req)
-				for s.flying.Load() {
+				for s.busy.Load() {
 				}
 			case "rejected, refreshing":
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"freshet.dev/freshet/internal/clock"
 )
 
 type ancestryKey struct{}
@@ -68,14 +70,20 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	ctx, cancel := context.WithTimeout(ctx, id.timeout)
 	defer cancel()
 	key := string(appendKey(nil, id, &req))
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: Target{Host: id.issuer}, Started: Now()}
-	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e)
+	p, no := c.governor.admit(id, id.target(key), true)
+	if no != nil {
+		return nil, no.at(clock.Now()).of(id)
+	}
+	defer c.leave(id, p)
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: p.target, Started: Now()}
+	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e, p)
 	if err != nil {
 		err = AsError(err).of(id)
 		e.Err = AsError(err)
 	} else {
 		e.Fingerprint, e.Expires = cred.fingerprint, cred.Expires()
 	}
+	c.governor.report(p, e.Err)
 	c.observe(e)
 	return cred, err
 }

@@ -8,33 +8,50 @@ import "freshet.dev/freshet/internal/clock"
 //
 // A retrieval that is under way may have read what was there before: its result is used, and replaced in turn.
 func (id *Identity) Changed() {
+	c := id.cache
+	c.governor.forgive(id)
 	for _, s := range id.slots() {
 		s.changed()
 	}
+	c.dispatch()
 }
 
-// changed marks what the slot serves as read before a change, and starts its replacement, unless one is under way.
+// changed marks what the slot serves as read before a change, and has it replaced, unless that is under way.
 func (s *slot) changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
-		return
+	switch f := s.flight; {
+	case s.gone:
+	case f != nil && !f.held:
+		f.outdated = true
+	default:
+		s.renewLocked(clock.Now())
 	}
-	if s.flight != nil {
-		s.flight.outdated = true
-		return
-	}
-	s.renewLocked(clock.Now())
 }
 
-// renewLocked starts the replacement of what the slot serves, which has no flight, however short ago the last attempt was.
+// renewLocked has what the slot serves replaced, however short ago the last attempt was, and callers that are held let go on.
 func (s *slot) renewLocked(now clock.Reading) {
-	s.failures, s.forced = 0, 0
-	s.next.Store(0)
+	s.pardonLocked()
+	c := s.id.cache
+	if s.flight != nil { // held
+		c.at(s, now.Mono)
+		return
+	}
 	v := s.cur.Load()
 	if v == nil || v.at(now) == expired {
-		return // whoever asks next starts a retrieval
+		if s.pinned {
+			c.enqueueLocked(s, now)
+		} else {
+			c.at(s, now.Mono) // it goes: whoever asks next starts a retrieval
+		}
+		return
 	}
 	v.marks.Or(markChanged)
-	_ = s.launchLocked(ReasonChanged, nil, false) // refused for crowding: the next hit tries again
+	c.enqueueLocked(s, now)
+}
+
+// pardonLocked forgets the slot's failures.
+func (s *slot) pardonLocked() {
+	s.failures, s.forced, s.again, s.err = 0, 0, 0, nil
+	s.next.Store(0)
 }

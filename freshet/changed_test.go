@@ -141,19 +141,20 @@ func TestChangeEndsTheWaitAfterAFailure(t *testing.T) {
 		<-time.After(6 * time.Hour) // due
 		token(t, id)
 		synctest.Wait()
-		if calls.Load() != 2 {
-			t.Fatalf("%d calls", calls.Load())
+		before := calls.Load()
+		if before < 2 {
+			t.Fatalf("%d calls", before)
 		}
 		fail.Store(false)
 		id.Changed() // the login
 		synctest.Wait()
-		if a := token(t, id); a.Credential.Token() != "3" || a.Stale {
+		if a := token(t, id); a.Credential.Token() != fmt.Sprint(before+1) || a.Stale {
 			t.Errorf("got %v, stale %v right after the login, want a new token", a.Credential, a.Stale)
 		}
 	})
 }
 
-func TestChangeThatIsRefusedForCrowdingIsTriedAgainByTheNextHit(t *testing.T) {
+func TestChangeThatIsRefusedForCrowdingIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, CacheConfig{})
 		p := new(paper)
@@ -184,9 +185,10 @@ func TestChangeThatIsRefusedForCrowdingIsTriedAgainByTheNextHit(t *testing.T) {
 		if a := token(t, id); a.Credential.Token() != "one" {
 			t.Errorf("got %v", a.Credential)
 		}
+		time.Sleep(retryCrowded + spread)
 		synctest.Wait()
 		if a := token(t, id); a.Credential.Token() != "two" {
-			t.Errorf("got %v, want the hit to have started the retrieval that was refused", a.Credential)
+			t.Errorf("got %v, want the retrieval that was refused to have been made", a.Credential)
 		}
 	})
 }

@@ -66,8 +66,8 @@ type life struct {
 	noneSooner bool          // see [Validity]
 }
 
-// expires is the wall clock's time as the issuer gave it, and the monotonic one's by the lifetime it granted; Never for static
-// credentials.
+// expires is the wall clock's time as the issuer gave it, corrected by how much its clock is off, and the monotonic one's by the
+// lifetime it granted; Never for static credentials.
 func (l *life) expires() clock.Reading {
 	if l.lifetime == 0 {
 		return clock.Never
@@ -75,15 +75,19 @@ func (l *life) expires() clock.Reading {
 	return l.sent.Add(l.lifetime)
 }
 
-// Validity is what an issuer said of a credential's life. Exactly one of Expires, Lifetime and Static is set; a token that is
-// a JWT may leave all three to its exp claim.
+// Validity is what an issuer said of a credential's life. One of Expires, Lifetime and Static is set, or Expires and Lifetime,
+// of which the sooner counts; a token that is a JWT may leave all three to its exp claim.
 type Validity struct {
 	// Sent is when the request for the credential was sent: a lifetime counts from there, since the issuer may have begun to
 	// count at once. Zero means now.
 	Sent Instant
-	// Expires is absolute, on the issuer's clock.
+	// Date is the issuer's clock when it answered, in whole seconds, as of HTTP's Date (RFC 9110 §6.6.1); zero where it is not
+	// known. By it Expires, or the exp that stands in for it, is corrected where the two clocks differ. The answer is taken to
+	// have come just now: the credential is made as soon as it is there.
+	Date time.Time
+	// Expires is absolute: on the issuer's clock if there is a Date, else on this machine's.
 	Expires time.Time
-	// Lifetime is relative to Sent.
+	// Lifetime is relative to Sent, and so the same by any clock.
 	Lifetime time.Duration
 	// Static says that the credential does not expire.
 	Static bool
@@ -177,14 +181,19 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	}
 	lifetime := v.Lifetime
 	if !v.Expires.IsZero() {
+		expires := v.Expires.Add(-skew(v.Date, sent, clock.Now()))
 		// Seconds before nanoseconds: neither the year 9999 nor the year 1600 fits an int64 of nanoseconds.
-		switch ahead := v.Expires.Unix() - sent.Time().Unix(); {
+		switch ahead := expires.Unix() - sent.Time().Unix(); {
 		case ahead > int64(maxLifetime/time.Second):
-			return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
+			if lifetime == 0 {
+				return nil, Errorf(Malformed, "answer expires more than 10 years ahead")
+			}
 		case ahead < 0:
 			lifetime = -1
+		case lifetime == 0:
+			lifetime = time.Duration(expires.UnixNano() - sent.Wall)
 		default:
-			lifetime = time.Duration(v.Expires.UnixNano() - sent.Wall)
+			lifetime = min(lifetime, time.Duration(expires.UnixNano()-sent.Wall))
 		}
 	}
 	switch {
@@ -202,6 +211,32 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 		c.life.refreshIn, c.life.noneSooner = v.RefreshIn, v.NoneSooner
 	}
 	return c, nil
+}
+
+const (
+	// minSkew is under what a Date in whole seconds, and an answer on its way, can tell.
+	minSkew = 2 * time.Second
+	// maxSkew is as far off as a clock gets that nobody notices: further off, signatures made by it are refused at first, and a
+	// Date is likelier a mistake.
+	maxSkew = 15 * time.Minute
+)
+
+// skew is by how much an issuer's clock is ahead of this machine's, as far as its Date tells; 0 where it does not.
+//
+// The issuer wrote the Date at some moment between sent and now, so the middle is off by half of that time at most. What is no
+// more than that, and minSkew, may be none at all: to believe it could lengthen a life.
+func skew(date time.Time, sent, now clock.Reading) time.Duration {
+	if date.IsZero() {
+		return 0
+	}
+	// The longer by the two clocks: a step or a suspend on the way makes the middle as uncertain as it is long.
+	took := time.Duration(max(now.Wall-sent.Wall, now.Mono-sent.Mono, 0))
+	middle := sent.Time().Add(took / 2)
+	ahead := date.Add(time.Second / 2).Sub(middle) // a Date is cut to whole seconds
+	if by := ahead.Abs(); by < minSkew+took/2 || by > maxSkew {
+		return 0
+	}
+	return ahead
 }
 
 // Type says what the credential consists of.
@@ -232,7 +267,7 @@ func (c *Credential) Basic() (username, password string) {
 // Fingerprint names this version without revealing it: 32 hex digits.
 func (c *Credential) Fingerprint() string { return c.fingerprint }
 
-// Expires is when the issuer says the credential ends, in UTC; the zero time if it does not.
+// Expires is when the credential ends, in UTC, by the clock of this machine (see [Validity]); the zero time if it does not.
 func (c *Credential) Expires() time.Time {
 	if c.Static() {
 		return time.Time{}

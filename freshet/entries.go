@@ -30,13 +30,26 @@ func (id *Identity) Entries() []Entry {
 	var list []Entry
 	for _, s := range id.slots() {
 		e := Entry{KeyHash: Event{Key: Secret(s.key)}.KeyHash()}
+		e.Target = id.target(s.key)
 		s.mu.Lock()
-		e.Refreshing, e.Failures = s.flight != nil, s.failures
-		s.mu.Unlock()
-		if v := s.cur.Load(); v != nil && v.at(now) != expired {
+		f := s.flight
+		e.Refreshing, e.Failures, e.Err, e.Pinned = f != nil && !f.held, int(s.failures), s.err, s.pinned
+		e.Wanted = s.pinned || s.wanted || s.used.Load()&usedInLife != 0
+		until := s.again
+		v := s.cur.Load()
+		if v != nil && v.at(now) != expired {
+			until = s.next.Load()
 			marks := v.marks.Load()
 			e.RefreshAt = Answer{due: v.due.Wall}.RefreshAt()
 			e.Credential, e.Stale, e.Rejected = v.cred, marks&marksOdd != 0, marks&markRejected != 0
+			e.Lasts = now.Until(v.until)
+		}
+		s.mu.Unlock()
+		if e.Err != nil {
+			if no := id.cache.governor.barred(id, e.Target); no != nil {
+				until = max(until, no.until)
+			}
+			e.RetryIn = max(0, time.Duration(until-now.Mono))
 		}
 		list = append(list, e)
 	}

@@ -17,11 +17,21 @@ type flight struct {
 	slot   *slot
 	reason Reason
 	done   chan struct{}
+	permit *permit
 
 	landed   bool // under slot.mu
 	outdated bool // under slot.mu: what the source reads has changed since it began
 	version  *version
 	err      *Error
+
+	// A held flight has not begun: with nothing to serve, its callers wait for the time when its issuer may be asked again. All
+	// of it is under slot.mu.
+	held     bool
+	starts   int64    // monotonic
+	cause    *refusal // why it cannot begin before
+	waiters  int
+	ancestry []string
+	turned   bool // away: the issuer is not to be asked yet after all. Its callers decide anew
 }
 
 // ask is one caller's question, on its way past the hit path.
@@ -29,7 +39,20 @@ type ask struct {
 	id   *Identity
 	key  string
 	hash uint64
+	hold time.Duration // see [Request]
 	wish
+}
+
+// patience is until when (monotonic) a caller can wait for a further attempt: its context's deadline, or else its hold from now
+// on; 0 if it has neither.
+func (a *ask) patience(ctx context.Context, now clock.Reading) int64 {
+	if ends, ok := ctx.Deadline(); ok {
+		return now.Mono + int64(clock.Left(ends))
+	}
+	if a.hold > 0 {
+		return now.Mono + int64(a.hold)
+	}
+	return 0
 }
 
 var errGone = errors.New("evicted")
@@ -42,12 +65,13 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 	if err := a.id.reentered(ctx); err != nil {
 		return nil, Answer{}, err
 	}
+	patience := a.patience(ctx, clock.Now())
 	for {
 		s := c.slot(a)
 		if s == nil {
 			return nil, Answer{}, a.id.errRemoved()
 		}
-		f, ans, err := s.join(ctx, a)
+		f, ans, err := s.join(ctx, a, patience)
 		switch {
 		case err == errGone:
 			continue
@@ -60,24 +84,38 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
+			s.part(f)
 			return s, Answer{}, leave(ctx, a.id)
 		}
+		if f.turned {
+			continue
+		}
 		ans, err = s.outcome(f, &a.wish)
+		if e, ok := err.(*Error); ok && e.Kind == Unavailable && clock.Now().Mono+int64(e.RetryAfter) < patience && ctx.Err() == nil {
+			continue // to be held, or told at once how long it takes
+		}
 		return s, ans, err
 	}
+}
+
+// part counts a caller out that waited for a flight.
+func (s *slot) part(f *flight) {
+	s.mu.Lock()
+	f.waiters--
+	s.mu.Unlock()
 }
 
 // leave is the error of a caller whose own context has ended; the flight goes on without it.
 func leave(ctx context.Context, id *Identity) error { return AsError(ctx.Err()).of(id) }
 
 // join finds out under the lock what a caller is to do: take an answer after all, wait for a flight, or leave with an error.
-func (s *slot) join(ctx context.Context, a *ask) (*flight, Answer, error) {
+func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
 		return nil, Answer{}, errGone
 	}
-	s.used.Store(true)
+	s.used.Store(usedNow)
 	now := clock.Now()
 	v := s.cur.Load()
 	if v != nil && v.at(now) == expired {
@@ -90,24 +128,31 @@ func (s *slot) join(ctx context.Context, a *ask) (*flight, Answer, error) {
 		}
 		reason = s.forceLocked(v, &a.wish)
 	}
-	if s.flight != nil {
-		return s.flight, Answer{}, nil
-	}
-	if v != nil {
-		if wait := s.holdLocked(v, reason, now); wait > 0 {
-			if reason == ReasonRejected {
-				return nil, Answer{}, &Error{Kind: Unavailable, Why: "this version was rejected, and it is too soon to ask its issuer again",
-					RetryAfter: wait}
-			}
+	// Who has something to fall back upon is not held; who is, waits with the others for one attempt.
+	fallback := v != nil && reason != ReasonRejected
+	if f := s.flight; f != nil {
+		if f.held && fallback {
 			return nil, v.answer(&a.wish, now), nil
 		}
-		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
-	}
-	if err := s.launchLocked(reason, Ancestry(ctx), a.input); err != nil {
-		if v != nil && reason != ReasonRejected {
-			return nil, v.answer(&a.wish, now), nil
+		if f.held && f.starts >= patience {
+			return nil, Answer{}, f.cause.at(now)
 		}
-		return nil, Answer{}, err
+		f.waiters++
+		return f, Answer{}, nil
+	}
+	no := s.launchLocked(v, reason, Ancestry(ctx), a.input, now)
+	switch {
+	case no == nil:
+		s.flight.waiters++
+	case fallback:
+		return nil, v.answer(&a.wish, now), nil
+	case no.err.Kind == Unavailable && no.until < patience:
+		if crowded := s.holdFlightLocked(no, reason, Ancestry(ctx)); crowded != nil {
+			return nil, Answer{}, crowded.at(now)
+		}
+		s.flight.waiters++
+	default:
+		return nil, Answer{}, no.at(now)
 	}
 	return s.flight, Answer{}, nil
 }
@@ -161,17 +206,81 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 	return Answer{}, f.err
 }
 
-// launchLocked starts a flight; s.mu is held. It refuses when too many are under way.
-func (s *slot) launchLocked(reason Reason, ancestry []string, input bool) error {
-	c := s.id.cache
-	if err := c.governor.admit(s.id.issuer, input); err != nil {
-		return err
+// launchLocked starts a flight for a caller, or says until when there is none: the last attempt is too short ago, its issuer is to
+// be left alone, or too many are under way. s.mu is held; v is what is served, if that is valid.
+func (s *slot) launchLocked(v *version, reason Reason, ancestry []string, input bool, now clock.Reading) *refusal {
+	switch {
+	case v == nil && now.Mono < s.again:
+		return &refusal{s.err, s.again}
+	case v != nil:
+		if wait := s.holdLocked(v, reason, now); wait > 0 {
+			return &refusal{&Error{Kind: Unavailable, Why: "this version was rejected, and it is too soon to ask its issuer again"}, now.Mono + int64(wait)}
+		}
 	}
-	f := &flight{slot: s, reason: reason, done: make(chan struct{})}
-	s.flight = f
-	s.flying.Store(true)
-	go c.fly(f, ancestry)
+	p, no := s.id.cache.governor.admit(s.id, s.id.target(s.key), input)
+	if no != nil {
+		return no
+	}
+	if v != nil {
+		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
+	}
+	s.id.cache.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, ancestry: ancestry})
 	return nil
+}
+
+// departLocked begins a flight that was let go ahead.
+func (c *Cache) departLocked(s *slot, f *flight) {
+	s.flight = f
+	s.busy.Store(true)
+	go c.fly(f)
+}
+
+// holdFlightLocked makes a flight that begins once its issuer may be asked.
+func (s *slot) holdFlightLocked(no *refusal, reason Reason, ancestry []string) *refusal {
+	c := s.id.cache
+	p, crowded := c.governor.reserve(s.id.target(s.key))
+	if crowded != nil {
+		return crowded
+	}
+	s.flight = &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, ancestry: ancestry, held: true, starts: no.until, cause: no}
+	s.busy.Store(true)
+	c.at(s, no.until)
+	return nil
+}
+
+// takeOffLocked begins a held flight whose time has come. If everybody left there is none; if its issuer is still to be left
+// alone, its callers find out how long, and are held anew or told.
+func (c *Cache) takeOffLocked(s *slot, f *flight) {
+	if f.waiters > 0 && c.governor.begin(s.id, f.permit) == nil {
+		f.held = false
+		go c.fly(f)
+		return
+	}
+	s.turnAwayLocked(f)
+	go c.leave(s.id, f.permit) // not under s.mu
+}
+
+// turnAwayLocked ends a held flight that does not begin.
+func (s *slot) turnAwayLocked(f *flight) {
+	f.turned = true
+	s.flight = nil
+	s.busy.Store(s.queued)
+	close(f.done)
+	s.id.cache.at(s, s.again)
+}
+
+// turnAway ends the slot's held flight, if it has one, as the cache closes.
+func (s *slot) turnAway() {
+	s.mu.Lock()
+	f := s.flight
+	held := f != nil && f.held
+	if held {
+		s.turnAwayLocked(f)
+	}
+	s.mu.Unlock()
+	if held {
+		s.id.cache.leave(s.id, f.permit)
+	}
 }
 
 // grace is how much earlier than its waiters a source is told to stop, so that its own account of what took so long can still
@@ -180,29 +289,64 @@ func grace(timeout time.Duration) time.Duration { return min(500*time.Millisecon
 
 // fly runs a flight, detached from whoever asked for it. Its waiters are released at the deadline even if the source ignores
 // its context; a credential that such a source brings later is still kept.
-func (c *Cache) fly(f *flight, ancestry []string) {
-	id := f.slot.id
-	defer c.governor.leave(id.issuer)
+func (c *Cache) fly(f *flight) {
+	id, p := f.slot.id, f.permit
+	defer c.leave(id, p)
 	ctx, cancel := context.WithTimeout(c.ctx, id.timeout-grace(id.timeout))
 	defer cancel()
 	hard := time.AfterFunc(id.timeout, func() {
-		c.land(f, nil, Errorf(Unavailable, "timed out after %v", id.timeout), Event{})
+		c.land(f, nil, &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: context.DeadlineExceeded}, Event{})
 	})
 	defer hard.Stop()
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: Target{Host: id.issuer}, Started: Now()}
+	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: p.target, Started: Now()}
 	// Deferred, because runtime.Goexit in a source (a test's FailNow, say) runs what is deferred and nothing else.
 	cred, err := (*Credential)(nil), error(Errorf(Bug, "source ended its goroutine"))
 	defer func() { c.land(f, cred, err, e) }()
-	cred, err = c.obtain(WithAncestry(ctx, append(slices.Clip(ancestry), id.name)...), id, keyRequest(f.slot.key, id), &e)
+	cred, err = c.obtain(WithAncestry(ctx, append(slices.Clip(f.ancestry), id.name)...), id, keyRequest(f.slot.key, id), &e, p)
 }
 
-// retrieve resolves the input, takes a slot of the identity's limit, and asks the source. Inputs come first: a flight that
-// waits for one holds nothing that the input's own flight could need.
-func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Event) (*Credential, error) {
+// retryIn is when a 5xx is tried again within the flight that met it: most are a server among many that went away.
+const retryIn = time.Second
+
+// retrieve asks the source, and once more after a 5xx that does not say when to come again.
+func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Event, p *permit) (*Credential, error) {
+	cred, err := c.attempt(ctx, id, req, e, p)
+	if err == nil || !c.passing(ctx, id, AsError(err), p) {
+		return cred, err
+	}
+	timer := time.NewTimer(retryIn)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, err
+	}
+	if c.governor.barred(id, p.target) != nil {
+		return nil, err // others have found out more meanwhile
+	}
+	e.Retried = true
+	return c.attempt(ctx, id, req, e, p)
+}
+
+// passing reports whether to ask again at once after an error. A probe asks once.
+func (c *Cache) passing(ctx context.Context, id *Identity, err *Error, p *permit) bool {
+	if err.Kind != Unavailable || err.Status/100 != 5 || err.RetryAfter > 0 || len(p.probes) > 0 || tooLong(ctx, retryIn) {
+		return false
+	}
+	return c.governor.barred(id, p.target) == nil
+}
+
+// attempt resolves the input, takes a slot of the identity's limit, and asks the source. Inputs come first: a flight that waits
+// for one holds nothing that the input's own flight could need.
+func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event, p *permit) (*Credential, error) {
+	worker := p.worker
 	if id.deriver != nil {
 		need, err := call(func() (Need, error) { return id.deriver.Needs(req), nil })
 		if err != nil {
 			return nil, err
+		}
+		if worker {
+			c.yield(p)
 		}
 		input, err := id.from.input(ctx, need)
 		if err != nil {
@@ -210,11 +354,17 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 		}
 		req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.fingerprint
 	}
-	if err := id.limit.acquire(ctx); err != nil {
+	if err := c.acquire(ctx, id.limit, p); err != nil {
 		return nil, err
 	}
-	defer id.limit.release()
+	if worker && !p.worker {
+		if err := c.resume(ctx, p); err != nil {
+			return nil, err
+		}
+	}
 	asked := clock.Now()
+	defer func() { c.release(id.limit, p, time.Duration(clock.Now().Mono-asked.Mono)) }()
+	p.asked.Store(true)
 	cred, err := call(func() (*Credential, error) { return id.source.Retrieve(ctx, req) })
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
 	if err != nil {
@@ -274,37 +424,14 @@ func panicSite() string {
 func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 	s := f.slot
 	now := clock.Now()
-	s.mu.Lock()
-	first := !f.landed
-	f.landed = true
-	var v *version
-	if cred != nil {
-		v = s.publishLocked(cred, now)
-	}
-	switch deadline := e.Identity == ""; {
-	case first && deadline:
-		s.late++
-	case !first && !deadline:
-		s.late--
-	}
-	if first {
-		f.version = v
-		s.flight = nil
-		s.flying.Store(false)
-		if err != nil {
-			f.err = AsError(err).of(s.id)
-			s.failLocked(now, f.err)
-		}
-		if f.outdated {
-			s.renewLocked(now)
-		}
-	}
-	s.mu.Unlock()
+	first := c.settle(f, cred, err, e.Identity == "", now)
 	if first {
 		// Waiters go last: who has an answer finds it accounted for, and told to the observer.
 		defer close(f.done)
 	}
 	c.account(s)
+	c.look(s, now)
+	c.dispatch()
 	if e.Identity == "" {
 		return // the deadline's own landing; the retrieval reports when it ends
 	}
@@ -318,11 +445,55 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 	c.observe(e)
 }
 
+// settle puts what a flight brought in force, and reports whether it is the first to do so. deadline tells that the source has
+// not returned yet.
+func (c *Cache) settle(f *flight, cred *Credential, err error, deadline bool, now clock.Reading) (first bool) {
+	s := f.slot
+	failure := AsError(err)
+	c.governor.report(f.permit, failure)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = !f.landed
+	f.landed = true
+	var v *version
+	if cred != nil {
+		v = s.publishLocked(cred, now)
+	}
+	switch {
+	case first && deadline:
+		s.late++
+	case !first && !deadline:
+		s.late--
+	}
+	if !first {
+		return false
+	}
+	f.version = v
+	s.flight = nil
+	s.busy.Store(s.queued)
+	if failure != nil {
+		f.err = s.failLocked(now, failure.of(s.id))
+		if f.err.Kind == Unavailable {
+			// Who was not given a time is told when the next attempt can be.
+			until := s.again
+			if no := c.governor.barred(s.id, f.permit.target); no != nil {
+				until = max(until, no.until)
+			}
+			f.err = (&refusal{f.err, until}).at(now)
+		}
+	}
+	if f.outdated {
+		s.renewLocked(now)
+	}
+	return true
+}
+
 // publishLocked makes cred the version served, unless a newer one is there already.
 func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 	old := s.cur.Load()
 	if old != nil && old.cred.life.sent.Mono > cred.life.sent.Mono {
 		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
+		s.wanted = false
 		return old
 	}
 	v := newVersion(cred, old, s.id.refreshAt, now)
@@ -334,22 +505,46 @@ func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 		// What came would be replaced at once, and the next would be no better.
 		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
 	}
-	s.failures = 0
+	s.failures, s.again, s.err, s.wanted = 0, 0, nil, false
 	if !s.gone {
 		s.cur.Store(v)
 	}
 	return v
 }
 
-// failLocked remembers a failure: the version still served is marked, and the next background attempt comes after a backoff.
-func (s *slot) failLocked(now clock.Reading, err *Error) {
+// failLocked remembers a failure: the version still served is marked, and the next attempt comes after a backoff. It returns the
+// error as it is remembered.
+func (s *slot) failLocked(now clock.Reading, err *Error) *Error {
 	s.failures++
-	var lifetime time.Duration
-	if v := s.cur.Load(); v != nil {
+	s.err = err
+	var lifetime, left time.Duration
+	if v := s.cur.Load(); v != nil && v.at(now) != expired {
 		if v.at(now) != fresh || v.marks.Load()&(markRejected|markChanged) != 0 {
 			v.marks.Or(markStale)
 		}
-		lifetime = v.cred.life.lifetime
+		lifetime, left = v.cred.life.lifetime, now.Until(v.until)
 	}
-	s.next.Store(now.Mono + int64(max(backoff(lifetime, s.failures), min(err.RetryAfter, time.Hour))))
+	silence := min(err.RetryAfter, longestSilence)
+	switch err.Kind {
+	case LoginNeeded:
+		silence = max(silence, loginAgain)
+	case Denied:
+		silence = max(silence, deniedAgain)
+	}
+	s.next.Store(now.Mono + int64(max(backoff(lifetime, int(s.failures), left), silence)))
+	if s.again = now.Mono + int64(max(again(int(s.failures)), silence)); err.Kind == Invalid {
+		s.again = 0 // it is the request's failure, or the configuration's, and cost the issuer nothing
+	}
+	return err
+}
+
+// target is whom a retrieval of a key asks. A source that panics over it is asked as if it did not say.
+func (id *Identity) target(key string) Target {
+	req := keyRequest(key, id)
+	if id.targeter != nil {
+		if t, err := call(func() (Target, error) { return id.targeter.Target(req), nil }); err == nil && t.Host != "" {
+			return t
+		}
+	}
+	return Target{Host: id.issuer, Tenant: req.Tenant}
 }

@@ -1,58 +1,234 @@
 package freshet
 
 import (
-	"context"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"freshet.dev/freshet/internal/clock"
 )
 
-// Bounds on flights, running and queued. A caller past them is refused at once rather than queued without end.
+// Bounds on flights, running, held and queued. A caller past them is refused at once rather than queued without end.
 const (
 	maxFlights          = 16384
 	maxFlightsPerIssuer = 4096
 )
 
+// Bounds on refreshes that nobody waits for, running: those in all, and those towards one issuer, so that one that hangs holds
+// no more than its share.
+const (
+	maxWorkers          = 512
+	maxWorkersPerIssuer = 64
+)
+
 // retryCrowded is when a caller refused for the number of flights may come again.
 const retryCrowded = time.Second
 
-// governor bounds what is asked of issuers: how many flights there are in all and towards one issuer, and, by an identity's
-// limit, how many of its retrievals run at once.
+// governor decides what issuers are asked, and when: how many flights there are, whose turn it is to be refreshed, and who is to
+// be left alone. Nothing is waited for under its lock. Its steps are O(log keys waiting) at most, but for a block's beginning,
+// which is O(targets blocked).
 type governor struct {
 	mu      sync.Mutex
 	total   int
-	flights map[string]int // issuer → flights
-	drained chan struct{}  // set by close; closed when the last flight has left
+	hosts   map[string]*host  // issuer host → its figures
+	tenants map[Target]int    // flights under way; no zero is kept
+	gates   map[gateKey]*gate // those that are shut, or may be soon
+	sweepAt int               // gates, before the old ones are looked for
+	workers int               // refreshes running, in all
+	ready   fifo[*host]       // hosts that may have a worker for a key that waits
+	drained chan struct{}     // set by close; closed when the last flight has left
 }
 
-// admit counts a flight towards an issuer, or refuses it. It never waits. An input is for a flight that was admitted already,
-// and has at most one under way: to refuse it would fail what the bound let in, and with a chain over one issuer all of it.
-func (g *governor) admit(issuer string, input bool) error {
+// host is what is known of an issuer.
+type host struct {
+	name    string
+	flights int           // running, held and queued
+	targets int           // of those flights
+	workers int           // refreshes running
+	resume  fifo[*ticket] // of flights that wait for a worker again, their input in hand
+	queues  map[queueKey]*queue
+	turns   fifo[*queue] // those of queues that have keys and are not parked
+	waiting int          // keys
+	ready   bool         // it is in governor.ready
+}
+
+// permit is a flight's leave to go ahead.
+type permit struct {
+	target Target
+	keys   [3]gateKey
+	probes []*gate
+	host   *host
+	worker bool        // it holds one of its host's workers
+	slot   bool        // it holds a slot of its identity's limit
+	ended  bool        // its outcome was reported
+	asked  atomic.Bool // its source was called
+}
+
+func (g *governor) init() {
+	g.hosts = make(map[string]*host)
+	g.tenants = make(map[Target]int)
+	g.gates = make(map[gateKey]*gate)
+	g.sweepAt = minSweep
+}
+
+// giveBack returns what a slot's turn had come with.
+func (c *Cache) giveBack(id *Identity, h *host, slot bool) {
+	g := &c.governor
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.drained != nil {
-		return &Error{Kind: Unavailable, Why: "shutting down"}
+	g.workers--
+	h.workers--
+	g.readyLocked(h)
+	if slot {
+		g.releaseLocked(id.limit)
+		c.awaitNext(id.limit, clock.Now())
 	}
-	if !input && (g.total >= maxFlights || g.flights[issuer] >= maxFlightsPerIssuer) {
-		return &Error{
-			Kind: Unavailable, Why: "too many retrievals are under way", RetryAfter: retryCrowded,
-			Hint: "the issuer answers more slowly than callers ask for new credentials; ask again later",
+}
+
+// errCrowded refuses for the number of flights.
+func errCrowded() *Error {
+	return &Error{
+		Kind: Unavailable, Why: "too many retrievals are under way", RetryAfter: retryCrowded,
+		Hint: "the issuer answers more slowly than callers ask for new credentials; ask again later",
+	}
+}
+
+// admit counts a flight towards an issuer, or refuses it: for good measure, or because the issuer is to be left alone. It never
+// waits.
+//
+// An input is for a flight that was admitted already, and has at most one under way: to refuse it for the number of flights
+// would fail what the bound let in, and with a chain over one issuer all of it. Past the bound a tenant is let in that has less
+// than its share under way.
+func (g *governor) admit(id *Identity, t Target, input bool) (*permit, *refusal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := clock.Now()
+	h, no := g.roomLocked(t, input, now)
+	if no != nil {
+		return nil, no
+	}
+	p := &permit{target: t, keys: gateKeys(id, t), host: h}
+	if p.probes, no = g.passLocked(&p.keys, now); no != nil {
+		g.tidy(h)
+		return nil, no
+	}
+	g.countLocked(p, 1)
+	return p, nil
+}
+
+// roomLocked finds the host of a flight's target, if there is room for one more.
+func (g *governor) roomLocked(t Target, input bool, now clock.Reading) (*host, *refusal) {
+	if g.drained != nil {
+		return nil, &refusal{&Error{Kind: Unavailable, Why: "shutting down"}, clock.Never.Mono}
+	}
+	h := g.host(t.Host)
+	if own := g.tenants[t]; !input && (g.total >= maxFlights ||
+		h.flights >= maxFlightsPerIssuer && own >= maxFlightsPerIssuer/(h.targets+1)) {
+		return nil, &refusal{errCrowded(), now.Mono + int64(retryCrowded)}
+	}
+	return h, nil
+}
+
+// reserve counts a flight that is to begin later: callers are held for it.
+func (g *governor) reserve(t Target) (*permit, *refusal) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h, no := g.roomLocked(t, false, clock.Now())
+	if no != nil {
+		return nil, no
+	}
+	p := &permit{target: t, host: h}
+	g.countLocked(p, 1)
+	return p, nil
+}
+
+// begin lets a reserved flight go ahead, or says why not.
+func (g *governor) begin(id *Identity, p *permit) *refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.keys = gateKeys(id, p.target)
+	var no *refusal
+	p.probes, no = g.passLocked(&p.keys, clock.Now())
+	return no
+}
+
+// barred says why an issuer is to be left alone; nil if it may be asked.
+func (g *governor) barred(id *Identity, t Target) *refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	keys, now := gateKeys(id, t), clock.Now()
+	var no *refusal
+	for _, k := range keys {
+		if b := g.gates[k]; b != nil && b.until > now.Mono {
+			no = longer(no, &refusal{b.err, b.until})
+		} else if b != nil && b.until != 0 && b.probing {
+			no = longer(no, &refusal{b.err, now.Mono + int64(proving)})
 		}
 	}
-	g.total++
-	g.flights[issuer]++
-	return nil
+	return no
 }
 
-// leave ends what admit began.
-func (g *governor) leave(issuer string) {
+// report takes account of how a retrieval ended, once.
+func (g *governor) report(p *permit, err *Error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.total--
-	if g.flights[issuer]--; g.flights[issuer] == 0 {
-		delete(g.flights, issuer)
+	if p.ended {
+		return
 	}
+	p.ended = true
+	g.reportLocked(&p.keys, p.probes, p.asked.Load(), err, clock.Now())
+}
+
+// leave ends what admit or reserve began.
+func (c *Cache) leave(id *Identity, p *permit) {
+	g := &c.governor
+	g.mu.Lock()
+	if p.worker {
+		g.yieldLocked(p)
+	}
+	if p.slot {
+		p.slot = false
+		g.releaseLocked(id.limit)
+		c.awaitNext(id.limit, clock.Now())
+	}
+	g.countLocked(p, -1)
 	if g.total == 0 && g.drained != nil {
 		close(g.drained)
+	}
+	g.mu.Unlock()
+	c.dispatch()
+}
+
+func (g *governor) countLocked(p *permit, n int) {
+	g.total += n
+	p.host.flights += n
+	before := g.tenants[p.target]
+	switch after := before + n; {
+	case after == 0:
+		delete(g.tenants, p.target)
+		p.host.targets--
+	default:
+		g.tenants[p.target] = after
+		if before == 0 {
+			p.host.targets++
+		}
+	}
+	g.tidy(p.host)
+}
+
+func (g *governor) host(name string) *host {
+	h := g.hosts[name]
+	if h == nil {
+		h = &host{name: name, queues: make(map[queueKey]*queue)}
+		g.hosts[name] = h
+	}
+	return h
+}
+
+// tidy forgets a host that nothing is known of.
+func (g *governor) tidy(h *host) {
+	if h.flights == 0 && h.workers == 0 && h.waiting == 0 && !h.ready && len(h.queues) == 0 {
+		delete(g.hosts, h.name)
 	}
 }
 
@@ -67,39 +243,4 @@ func (g *governor) close() <-chan struct{} {
 		}
 	}
 	return g.drained
-}
-
-func (g *governor) underWay() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.total
-}
-
-// limit bounds concurrent retrievals of one identity; nil bounds nothing.
-type limit chan struct{}
-
-func newLimit(n int) limit {
-	if n <= 0 {
-		return nil
-	}
-	return make(limit, n)
-}
-
-// acquire waits for a slot, up to ctx.
-func (l limit) acquire(ctx context.Context) error {
-	if l == nil {
-		return nil
-	}
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return &Error{Kind: Unavailable, Why: "timed out waiting for a free slot of its limit", Cause: context.Cause(ctx)}
-	}
-}
-
-func (l limit) release() {
-	if l != nil {
-		<-l
-	}
 }

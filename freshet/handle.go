@@ -22,7 +22,7 @@ func (id *Identity) Handle(req Request) (*Handle, error) {
 		return nil, err
 	}
 	key := appendKey(nil, id, &req)
-	a := &ask{id: id, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}
+	a := &ask{id: id, key: string(key), hash: hashKey(key), hold: req.Hold, wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}
 	return &Handle{ask: a, plain: a.wish == wish{}}, nil
 }
 
@@ -32,7 +32,10 @@ func (h *Handle) Format(f fmt.State, _ rune) {
 }
 
 // Get is like [Identity.Get] with the handle's request. A handle whose entry was evicted looks it up again.
-func (h *Handle) Get(ctx context.Context) (Answer, error) {
+func (h *Handle) Get(ctx context.Context) (Answer, error) { return h.GetHeld(ctx, h.ask.hold) }
+
+// GetHeld is Get for a caller that can wait hold for a further attempt, whatever the handle's request says; see [Request].Hold.
+func (h *Handle) GetHeld(ctx context.Context, hold time.Duration) (Answer, error) {
 	if s := h.slot.Load(); s != nil {
 		if h.plain {
 			if v := s.calm(); v != nil {
@@ -43,11 +46,13 @@ func (h *Handle) Get(ctx context.Context) (Answer, error) {
 			return a, nil
 		}
 	}
-	s, a, err := h.ask.id.cache.wait(ctx, h.ask)
+	a := *h.ask
+	a.hold = hold
+	s, ans, err := h.ask.id.cache.wait(ctx, &a)
 	if s != nil && h.slot.Load() != s {
 		h.slot.Store(s)
 	}
-	return a, err
+	return ans, err
 }
 
 // wish is which of a key's versions will do.
@@ -56,6 +61,3 @@ type wish struct {
 	rejected string // fingerprint
 	input    bool   // as an input: one that is due will not do, if a newer can be had
 }
-
-// GetHeld is Get for a caller that can wait hold for a further attempt; see [Request].Hold.
-func (h *Handle) GetHeld(ctx context.Context, _ time.Duration) (Answer, error) { return h.Get(ctx) }

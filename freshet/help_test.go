@@ -86,6 +86,13 @@ func (f *fake) fail(err error) {
 	f.err = err
 }
 
+// answer makes the source answer so from now on.
+func (f *fake) answer(reply func(n int64, req Request) (*Credential, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reply = reply
+}
+
 func (f *fake) called() []time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -75,7 +75,7 @@ type Identity struct {
 	varies    Fields
 	refreshAt float64
 	timeout   time.Duration
-	limit     limit
+	limit     *limit // nil: none
 	issuer    string
 	ancestry  []string // its own name and those of all the identities it is made from
 	ring      ring     // its slots, under cache.mu
@@ -85,17 +85,19 @@ type Identity struct {
 // private is what no print of an identity may show; see [Credential] for why it is behind a pointer.
 type private struct {
 	source   Source
-	deriver  Deriver // nil if the source is none
+	deriver  Deriver  // nil if the source is none
+	targeter Targeter // nil if the source is none
 	defaults Request
 }
 
 func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 	id := &Identity{
 		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, from: cfg.From, around: cfg.Around,
-		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency),
+		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency, cfg.Rate),
 		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
 	}
 	id.deriver, _ = cfg.Source.(Deriver)
+	id.targeter, _ = cfg.Source.(Targeter)
 	if v, ok := cfg.Source.(Varier); ok {
 		id.varies = v.Varies()
 	}
@@ -204,7 +206,7 @@ func (id *Identity) Get(ctx context.Context, req Request) (Answer, error) {
 			return a, nil
 		}
 	}
-	_, a, err := id.cache.wait(ctx, &ask{id: id, key: string(key), hash: hash, wish: want})
+	_, a, err := id.cache.wait(ctx, &ask{id: id, key: string(key), hash: hash, hold: req.Hold, wish: want})
 	return a, err
 }
 

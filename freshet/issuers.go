@@ -1,23 +1,144 @@
 package freshet
 
-import "time"
+import (
+	"time"
 
-// IssuerState is what the cache holds against a target, for status; see [Cache.Issuers].
+	"freshet.dev/freshet/internal/clock"
+)
+
+// IssuerState is what is known of a target, for status; see [Cache.Issuers].
 type IssuerState struct {
-	Target   Target        // Tenant and Client are empty where the whole host is meant
+	Target   Target        // Tenant and Client are empty where all of its host is meant
+	Whole    bool          // all of its host is meant
 	Block    *Error        // what it answered; nil if it may be asked
-	RetryIn  time.Duration // how long the block lasts; 0 while a single probe finds out whether it is over
+	RetryIn  time.Duration // how long the block lasts; 0 while one retrieval, the probe, finds out whether it is over
 	Failures int           // retrievals in a row that speak against it
 	Flights  int           // under way towards it
-	Waiting  int           // keys that wait for their turn to be refreshed
+	Waiting  int           // keys that wait for their turn to be refreshed; counted for a whole host
 }
 
-// Issuers lists the targets that are asked, blocked or waited for now, in no order.
-func (c *Cache) Issuers() []IssuerState { return nil }
+// Issuers lists the hosts and targets that are asked, waited for, blocked or under suspicion now, in no order. It takes O(those).
+func (c *Cache) Issuers() []IssuerState {
+	g := &c.governor
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := clock.Now()
+	states := make(map[gateKey]*IssuerState)
+	of := func(k gateKey) *IssuerState {
+		s := states[k]
+		if s == nil {
+			s = &IssuerState{Target: k.Target, Whole: k.whole}
+			states[k] = s
+		}
+		return s
+	}
+	for _, h := range g.hosts {
+		s := of(gateKey{Target: Target{Host: h.name}, whole: true})
+		s.Flights, s.Waiting = h.flights, h.waiting
+	}
+	for t, n := range g.tenants {
+		of(gateKey{Target: t}).Flights = n
+	}
+	for k, b := range g.gates {
+		if k.id != nil {
+			continue // its keys say so
+		}
+		s := of(k)
+		s.Failures = b.failures
+		if b.until != 0 {
+			s.Block, s.RetryIn = b.err, max(0, time.Duration(b.until-now.Mono))
+		}
+	}
+	list := make([]IssuerState, 0, len(states))
+	for _, s := range states {
+		list = append(list, *s)
+	}
+	return list
+}
 
-// Unblock forgets every failure that keeps the identity from being retrieved: of its keys, of whom they ask, and of that
-// host. What is due is retrieved at once, within the usual bounds.
-func (id *Identity) Unblock() {}
+// Unblock forgets every failure that keeps the identity from being retrieved: of its keys, of whom they ask, and of those hosts.
+// Callers who are held go on at once, and so does what is due. It takes O(keys of the identity).
+func (id *Identity) Unblock() {
+	c := id.cache
+	c.governor.forgive(id)
+	now := clock.Now()
+	for _, s := range id.slots() {
+		c.governor.unblock(id.target(s.key))
+		s.mu.Lock()
+		s.pardonLocked()
+		if f := s.flight; f != nil && f.held {
+			c.at(s, now.Mono)
+		} else {
+			c.lookLocked(s, now)
+		}
+		s.mu.Unlock()
+	}
+	c.dispatch()
+}
 
-// Loaded reports whether the identity's pinned credential can be served; true if nothing of it is pinned.
-func (id *Identity) Loaded() bool { return true }
+// unblock opens the gates of a target and of its host.
+func (g *governor) unblock(t Target) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.gates, gateKey{Target: t})
+	delete(g.gates, gateKey{Target: Target{Host: t.Host}, whole: true})
+}
+
+// forgive opens the gates that an identity has of its own: who logged in meanwhile, or changed the secret, may ask again.
+func (g *governor) forgive(id *Identity) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k := range g.gates {
+		if k.id == id {
+			delete(g.gates, k)
+		}
+	}
+}
+
+// Pin says whether the credential of the identity's defaults is kept loaded: see [IdentityConfig].Pin. Errors are of kind
+// [Invalid].
+func (id *Identity) Pin(on bool) error {
+	var req Request
+	if err := id.normalise(&req); err != nil {
+		return err
+	}
+	key := appendKey(nil, id, &req)
+	c := id.cache
+	s := c.index.find(hashKey(key), key)
+	if s == nil && !on {
+		return nil
+	}
+	for { // what is found may be on its way out
+		if s = c.slot(&ask{id: id, key: string(key), hash: hashKey(key)}); s == nil {
+			return id.errRemoved()
+		}
+		s.mu.Lock()
+		if !s.gone {
+			break
+		}
+		s.mu.Unlock()
+	}
+	s.pinned = on
+	idle := c.lookLocked(s, clock.Now())
+	s.mu.Unlock()
+	if idle {
+		c.drop(s)
+	}
+	c.dispatch()
+	return nil
+}
+
+// Loaded reports whether the identity's pinned credential can be served; true if nothing of it is pinned. It takes O(keys of the
+// identity).
+func (id *Identity) Loaded() bool {
+	now := clock.Now()
+	for _, s := range id.slots() {
+		s.mu.Lock()
+		pinned := s.pinned
+		s.mu.Unlock()
+		if v := s.cur.Load(); pinned && (v == nil || v.at(now) == expired) {
+			return false
+		}
+	}
+	return true
+}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,18 +173,19 @@ func TestDefaultsReachTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := Request{Tenant: "home", Scopes: []string{"a", "b"}, Audience: "aud", Subject: "me"}
 		for _, varies := range []Fields{0, FieldTenant | FieldAudience, FieldsAll} {
-			var got Request
+			var got atomic.Pointer[Request]
 			src := &fake{varies: varies, reply: func(_ int64, req Request) (*Credential, error) {
-				got = req
-				got.Scopes = slices.Clone(req.Scopes)
+				asked := req
+				asked.Scopes = slices.Clone(req.Scopes)
+				got.Store(&asked)
 				clear(req.Scopes) // a source may do to its request what it likes
 				return NewBearer("t", "", Validity{Lifetime: 3600e9})
 			}}
 			id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: src, Defaults: want})
 			for range 2 {
 				mustGet(t, id, Request{MinTTL: 2 * time.Hour})
-				if !reflect.DeepEqual(got, want) {
-					t.Errorf("a source that varies by %q was asked for %s, want %s", varies, plain(got), plain(want))
+				if !reflect.DeepEqual(*got.Load(), want) {
+					t.Errorf("a source that varies by %q was asked for %s, want %s", varies, plain(*got.Load()), plain(want))
 				}
 				time.Sleep(time.Hour)
 			}

@@ -164,12 +164,12 @@ func TestBytesPerKey(t *testing.T) {
 		token++
 		return NewBearer(fixedToken(token), "", Validity{Lifetime: time.Hour})
 	}
-	before := heap()
+	before := heapBytes()
 	for i := range keys {
 		mustGet(t, id, Request{Tenant: tenant(i)})
 		src.times = nil
 	}
-	per := float64(heap()-before) / keys
+	per := float64(heapBytes()-before) / keys
 	accounted := float64(c.Stats().Bytes) / keys
 	t.Logf("%.0f bytes a key, of which the token takes %d; %.0f are accounted", per, tokenBytes, accounted)
 	if per > accounted {
@@ -188,7 +188,7 @@ func fixedToken(n int64) string {
 	return string(b)
 }
 
-func heap() int64 {
+func heapBytes() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats

@@ -41,34 +41,149 @@ func newVersion(cred *Credential, old *version, at float64, now clock.Reading) *
 	return &version{cred: cred, plan: p, calm: p.due.Sooner(p.until)}
 }
 
-// refresh starts the replacement of a version that is due, if none is under way and the last attempt is far enough back. It
-// waits for nothing. While a flight is under way, or its failure recent, this costs a hit two atomic loads.
+// refresh has a version replaced that a hit found to be due, if that is not under way and the last attempt is far enough back. It
+// waits for nothing. While a replacement is under way, or its failure recent, this costs a hit two atomic loads.
 func (s *slot) refresh(now clock.Reading) {
-	if s.flying.Load() || now.Mono < s.next.Load() {
+	if s.busy.Load() || now.Mono < s.next.Load() {
 		return
 	}
+	s.id.cache.look(s, now)
+	s.id.cache.dispatch()
+}
+
+// look does what it is time for with a slot: it has what is due replaced, lets lapse what nobody asks for, forgets what is over,
+// and otherwise arranges the next look. Whoever calls it calls [Cache.dispatch] thereafter.
+func (c *Cache) look(s *slot, now clock.Reading) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight != nil || s.gone || now.Mono < s.next.Load() {
-		return // somebody was faster
-	}
-	v, reason := s.cur.Load(), ReasonDue
-	switch {
-	case v == nil:
+	if f := s.flight; f != nil && f.held {
+		c.takeOffLocked(s, f)
+		s.mu.Unlock()
 		return
-	case v.marks.Load()&markChanged != 0:
-		reason = ReasonChanged
-	case v.at(now) == fresh && v.marks.Load()&markRejected == 0:
-		return
-	case v.at(now) == fresh: // rejected: as far apart as if its rejecter had asked
-		reason = ReasonRejected
-		if wait := s.holdLocked(v, reason, now); wait > 0 {
-			s.next.Store(now.Mono + int64(wait))
-			return
-		}
-		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
 	}
-	if err := s.launchLocked(reason, nil, false); err != nil {
-		s.next.Store(now.Mono + int64(spacing(0)))
+	idle := c.lookLocked(s, now)
+	s.mu.Unlock()
+	if idle {
+		c.drop(s)
 	}
 }
+
+// lookLocked is look at a slot without a held flight; s.mu is held. It reports whether the slot may go.
+func (c *Cache) lookLocked(s *slot, now clock.Reading) (idle bool) {
+	if s.gone || s.flight != nil || s.queued {
+		return false // the end of that brings the next look
+	}
+	v := s.cur.Load()
+	if v == nil || v.at(now) == expired {
+		switch {
+		case now.Mono < s.again:
+			c.at(s, s.again)
+		case s.pinned:
+			c.enqueueLocked(s, now)
+		default:
+			return true
+		}
+		return false
+	}
+	marks := v.marks.Load()
+	forced := marks&(markRejected|markChanged) != 0
+	switch next := s.next.Load(); {
+	case v.at(now) == fresh && !forced:
+		c.plan(s, v.calm, now)
+	case now.Mono < next:
+		c.plan(s, v.until.Sooner(clock.Reading{Wall: clock.Never.Wall, Mono: next}), now)
+	case v.at(now) == fresh && marks&markChanged == 0 && s.holdLocked(v, ReasonRejected, now) > 0:
+		// Rejected: as far apart as if its rejecter had asked.
+		wait := s.holdLocked(v, ReasonRejected, now)
+		s.next.Store(now.Mono + int64(wait))
+		c.plan(s, v.until.Sooner(now.Add(wait)), now)
+	case !forced && !s.wantedLocked():
+		c.plan(s, v.until, now) // it lapses
+	default:
+		s.wantedLocked()
+		c.enqueueLocked(s, now)
+	}
+	return false
+}
+
+// wantedLocked reports whether somebody has asked for the slot since it was last replaced, or it is pinned.
+func (s *slot) wantedLocked() bool {
+	if s.used.And(^uint32(usedInLife))&usedInLife != 0 {
+		s.wanted = true
+	}
+	return s.wanted || s.pinned
+}
+
+// dueLocked says why a slot that waited for its turn is to be refreshed; "" if it need not be any more.
+func (s *slot) dueLocked(now clock.Reading) Reason {
+	v := s.cur.Load()
+	switch {
+	case s.gone || s.flight != nil:
+		return ""
+	case v == nil || v.at(now) == expired:
+		if s.pinned {
+			return ReasonPinned
+		}
+		return ""
+	case v.marks.Load()&markChanged != 0:
+		return ReasonChanged
+	case v.at(now) == due:
+		return ReasonDue
+	case v.marks.Load()&markRejected != 0:
+		return ReasonRejected
+	}
+	return ""
+}
+
+// start begins the refresh of a slot whose turn has come, with a worker of its issuer and maybe a slot of its limit.
+func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
+	s := w.slot
+	s.mu.Lock()
+	s.queued = false
+	now := clock.Now()
+	reason := s.dueLocked(now)
+	var p *permit
+	var no *refusal
+	if reason != "" {
+		p, no = c.governor.admit(s.id, w.target, false)
+	}
+	if p == nil {
+		if s.flight == nil {
+			s.busy.Store(false)
+		}
+		idle := false
+		switch {
+		case no != nil:
+			// Those that the same block holds back come spread, when it is over.
+			until := no.until
+			if until != clock.Never.Mono { // the cache is not closed
+				until += int64(jitter(spread))
+			}
+			s.next.Store(until)
+			s.again = max(s.again, until)
+			if s.err == nil {
+				s.err = no.err.of(s.id)
+			}
+			idle = c.lookLocked(s, now)
+			if v := s.cur.Load(); v != nil && v.at(now) == due {
+				v.marks.Or(markStale)
+			}
+		default:
+			idle = c.lookLocked(s, now)
+		}
+		s.mu.Unlock()
+		c.giveBack(s.id, worker, slotTaken)
+		if idle {
+			c.drop(s)
+		}
+		return
+	}
+	p.worker, p.slot = true, slotTaken
+	if reason == ReasonRejected {
+		s.forced = now.Mono + int64(spacing(s.cur.Load().cred.life.lifetime))
+	}
+	c.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p})
+	s.mu.Unlock()
+}
+
+// spread is how far apart those come that one block had held back.
+const spread = 5 * time.Second

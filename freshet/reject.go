@@ -18,6 +18,7 @@ func (id *Identity) Reject(fingerprint string) bool {
 			served = true
 		}
 	}
+	id.cache.dispatch()
 	return served
 }
 
@@ -28,8 +29,8 @@ func (id *Identity) slots() []*slot {
 	return append([]*slot(nil), id.ring.slots...)
 }
 
-// reject marks the version served, if it has this fingerprint, and starts its replacement, unless one is under way or was
-// forced too recently; the next hit tries again then.
+// reject marks the version served, if it has this fingerprint, and has it replaced, unless that is under way or was forced too
+// recently; the scheduler tries again then.
 func (s *slot) reject(fingerprint string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,9 +40,6 @@ func (s *slot) reject(fingerprint string) bool {
 		return false
 	}
 	v.marks.Or(markRejected) // under the lock: a landing flight that brings the same version carries the mark over
-	if s.flight == nil && s.holdLocked(v, ReasonRejected, now) <= 0 {
-		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
-		_ = s.launchLocked(ReasonRejected, nil, false) // refused for crowding: the next hit tries again
-	}
+	s.id.cache.lookLocked(s, now)
 	return true
 }

@@ -87,12 +87,21 @@ func spacing(lifetime time.Duration) time.Duration {
 	return max(time.Second, min(30*time.Second, lifetime/10))
 }
 
-// backoff is how long to wait after the nth failure in a row (n ≥ 1): the spacing, plus full jitter over a width that doubles
-// with every failure up to eight spacings.
-func backoff(lifetime time.Duration, n int) time.Duration {
+// backoff is how long to wait with the nth failure in a row (n ≥ 1) of a refresh: the spacing, plus full jitter over a width that
+// doubles with every failure up to eight spacings. left is how long what is served still is: one attempt more is made within it,
+// if the spacing allows.
+func backoff(lifetime time.Duration, n int, left time.Duration) time.Duration {
 	s := spacing(lifetime)
-	return s + jitter(s<<min(n-1, 3))
+	width := s << min(n-1, 3)
+	if left > 0 {
+		width = min(width, max(0, left-2*s))
+	}
+	return s + jitter(width)
 }
+
+// again is how long to wait after the nth failure in a row with nothing to serve: a second, plus full jitter over a width that
+// doubles from one second up to eight. It is short because somebody waits; an issuer that fails for many is spared by its gate.
+func again(n int) time.Duration { return time.Second + jitter(time.Second<<min(n-1, 3)) }
 
 // jitter is a random duration in [0, width].
 func jitter(width time.Duration) time.Duration {

@@ -13,21 +13,38 @@ type slot struct {
 	key  string
 	hash uint64
 
-	cur    atomic.Pointer[version] // nil: nothing to serve
-	used   atomic.Bool             // asked for since the eviction hand last passed
-	flying atomic.Bool             // whether flight is set, readable without the lock
-	next   atomic.Int64            // monotonic: no background attempt before
+	cur  atomic.Pointer[version] // nil: nothing to serve
+	used atomic.Uint32           // asked for, as of two onlookers
+	busy atomic.Bool             // whether flight or queued is set, readable without the lock
+	next atomic.Int64            // monotonic: what is served is not replaced before
 
 	mu       sync.Mutex
 	flight   *flight // nil: none under way
-	failures int     // in a row
-	late     int     // flights whose source outlived the deadline: the slot stays for what they bring
+	err      *Error  // of the last attempt; nil if it succeeded
+	again    int64   // monotonic: with nothing to serve, no attempt before
 	forced   int64   // monotonic: no retrieval that a caller forces (by rejection or MinTTL) before
+	failures int32   // in a row
+	late     int32   // flights whose source outlived the deadline: the slot stays for what they bring
+	queued   bool    // it waits to be refreshed
+	wanted   bool    // it was asked for before its refresh began
+	pinned   bool    // it is kept loaded
 	gone     bool    // evicted: whoever holds it looks its key up again. Written under cache.mu as well
 
 	place int   // in its identity's ring, under cache.mu
 	size  int64 // accounted to its identity, under cache.mu
+
+	wake   int64 // monotonic: when the scheduler looks at it, under scheduler.mu
+	heaped int32 // its place in the scheduler's heap, from 1; 0: it is in none. Under scheduler.mu
 }
+
+// Who looks at slot.used, each a bit that it clears: the hand that evicts what is not asked for, and the scheduler, which lets
+// lapse what nobody has asked for since it was last replaced.
+const (
+	usedByHand = 1 << iota
+	usedInLife
+
+	usedNow = usedByHand | usedInLife
+)
 
 // calm returns the version served if there is nothing to say about it but itself: it is not due, and nobody rejected it or
 // failed to replace it. This is what nearly every hit finds; to a caller without wishes it is the whole answer. It takes no
@@ -37,8 +54,8 @@ func (s *slot) calm() *version {
 	if v == nil || v.marks.Load() != 0 || clock.Now().Reached(v.calm) {
 		return nil
 	}
-	if !s.used.Load() {
-		s.used.Store(true)
+	if s.used.Load() != usedNow {
+		s.used.Store(usedNow)
 	}
 	return v
 }
@@ -54,8 +71,8 @@ func (s *slot) hit(w *wish) (Answer, bool) {
 	if st == expired || !v.grants(w, now) {
 		return Answer{}, false
 	}
-	if !s.used.Load() {
-		s.used.Store(true)
+	if s.used.Load() != usedNow {
+		s.used.Store(usedNow)
 	}
 	marks := v.marks.Load()
 	if st == due || marks&(markRejected|markChanged) != 0 {

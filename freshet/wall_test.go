@@ -84,8 +84,8 @@ func TestBackwardStepDuringARetrievalDoesNotLengthenALife(t *testing.T) {
 		id := alone(t, src)
 		first := mustGet(t, id, Request{})
 		t.Cleanup(undo)
-		time.Sleep(5 * time.Minute)
 		src.fail(errDown)
+		time.Sleep(5 * time.Minute)
 		_, err := id.Get(t.Context(), Request{})
 		wantKind(t, err, Unavailable)
 		if left := first.Credential.Remaining(); left != 0 {

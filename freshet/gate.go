@@ -1,0 +1,241 @@
+package freshet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"freshet.dev/freshet/internal/clock"
+)
+
+const (
+	// throttled is how long an issuer is left alone that says "too many" and not for how long. It doubles with every time it
+	// says so again, up to throttledMost.
+	throttled     = 60 * time.Second
+	throttledMost = 8 * time.Minute
+	// enough failures in a row, of whichever keys, are the issuer's and not a key's.
+	enough = 3
+	// Then it is left alone for outage, doubling up to outageMost: one request a minute finds out soon enough that it is back,
+	// and troubles nobody.
+	outage     = 5 * time.Second
+	outageMost = 60 * time.Second
+	// loginAgain is how long it is remembered that somebody has to log in, deniedAgain that the issuer refuses.
+	loginAgain  = 120 * time.Second
+	deniedAgain = 30 * time.Second
+	// wide is how many of a host's targets must be blocked for the host to be.
+	wide = 3
+	// proving is when to look again while a probe is under way.
+	proving = time.Second
+	// longestSilence bounds what is believed of a Retry-After: longer is a mistake, or an attack on everybody behind us.
+	longestSilence = time.Hour
+)
+
+// gateKey names whom a gate keeps from being asked: a target; a host, whatever the tenant and client; or, with an identity, what
+// that one asks in a tenant.
+type gateKey struct {
+	Target
+	whole bool
+	id    *Identity
+}
+
+// gate is what is held against an issuer, or against an identity at its issuer. There is none for those who do well.
+//
+// Blocked until a time; then one flight, the probe, finds out whether that is over, while others are refused as before; its
+// success opens the gate, and its failure blocks again, for longer.
+type gate struct {
+	key      gateKey
+	failures int    // in a row
+	blocks   int    // in a row
+	until    int64  // monotonic; 0: not blocked
+	err      *Error // what blocked it
+	probing  bool
+}
+
+// refusal is why, and until when (monotonic), an issuer is not asked.
+type refusal struct {
+	err   *Error
+	until int64
+}
+
+// at is the refusal as callers get it: the original cause with what is left of the time.
+func (r *refusal) at(now clock.Reading) *Error {
+	e := *r.err
+	if r.until != clock.Never.Mono {
+		e.RetryAfter = max(time.Duration(r.until-now.Mono), time.Millisecond)
+	}
+	return &e
+}
+
+// gateKeys are whose gates a retrieval has to pass.
+func gateKeys(id *Identity, t Target) [3]gateKey {
+	return [3]gateKey{{Target: Target{Host: t.Host}, whole: true}, {Target: t}, {Target: Target{Tenant: t.Tenant}, id: id}}
+}
+
+// pass returns why a retrieval may not go ahead, or the gates it is the probe of. g.mu is held.
+func (g *governor) passLocked(keys *[3]gateKey, now clock.Reading) (probes []*gate, no *refusal) {
+	for _, k := range keys {
+		b := g.gates[k]
+		switch {
+		case b == nil || b.until == 0:
+			continue
+		case b.until > now.Mono:
+			no = longer(no, &refusal{b.err, b.until})
+		case b.probing:
+			no = longer(no, &refusal{b.err, now.Mono + int64(proving)})
+		default:
+			probes = append(probes, b)
+		}
+	}
+	if no != nil {
+		return nil, no
+	}
+	for _, b := range probes {
+		b.probing = true
+	}
+	return probes, nil
+}
+
+func longer(a, b *refusal) *refusal {
+	if a != nil && a.until >= b.until {
+		return a
+	}
+	return b
+}
+
+// reportLocked takes account of how a retrieval ended. asked tells that its issuer was; err is nil if it gave a credential.
+func (g *governor) reportLocked(keys *[3]gateKey, probes []*gate, asked bool, err *Error, now clock.Reading) {
+	for _, b := range probes {
+		b.probing = false
+	}
+	if !asked {
+		return // the next one is the probe
+	}
+	host, target, own := keys[0], keys[1], keys[2]
+	if err == nil {
+		g.answeredLocked(host, target, now)
+		delete(g.gates, own)
+		return
+	}
+	switch {
+	case err.RetryAfter > 0 && err.Kind == Unavailable:
+		b := g.gate(target)
+		b.blocks++
+		g.blockLocked(b, min(err.RetryAfter, longestSilence), err, now)
+	case err.Status == http.StatusTooManyRequests:
+		b := g.gate(target)
+		if b.until > now.Mono {
+			return // it was said before this one came back
+		}
+		b.blocks++
+		g.blockLocked(b, about(min(throttled<<min(b.blocks-1, 10), throttledMost)), err, now)
+	case outOfOrder(err):
+		b := g.gate(target)
+		if b.failures++; b.failures == 1 {
+			// So many targets of a host that fail, and none that succeeds meanwhile, are the host's failure.
+			if h := g.gate(host); h.until <= now.Mono {
+				if h.failures++; h.failures >= wide {
+					h.blocks++
+					g.blockLocked(h, about(outage), err, now)
+				}
+			}
+		}
+		if b.until > now.Mono || b.failures < enough && len(probes) == 0 {
+			return
+		}
+		b.blocks++
+		g.blockLocked(b, about(min(outage<<min(b.blocks-1, 10), outageMost)), err, now)
+		for _, p := range probes {
+			if p.key == host {
+				p.blocks++
+				g.blockLocked(p, about(min(outage<<min(p.blocks-1, 10), outageMost)), err, now)
+			}
+		}
+	case err.Kind == LoginNeeded:
+		g.answeredLocked(host, target, now)
+		g.blockLocked(g.gate(own), loginAgain, err, now)
+	case err.Kind == Denied && err.Status == http.StatusUnauthorized: // invalid_client: RFC 6749 §5.2
+		g.answeredLocked(host, target, now)
+		g.blockLocked(g.gate(own), deniedAgain, err, now)
+	case err.Kind == Denied || err.Kind == Invalid:
+		g.answeredLocked(host, target, now)
+	case len(probes) > 0: // not what a probe had to bring
+		for _, p := range probes {
+			g.blockLocked(p, about(outage), err, now)
+		}
+	}
+}
+
+// answeredLocked is for an issuer that answered, and so is well. A block that began since the request was sent stays.
+func (g *governor) answeredLocked(host, target gateKey, now clock.Reading) {
+	for _, k := range [...]gateKey{host, target} {
+		if b := g.gates[k]; b != nil && b.until > now.Mono {
+			b.failures = 0
+		} else {
+			delete(g.gates, k)
+		}
+	}
+}
+
+// gate is the gate of a key, made if there is none. g.mu is held.
+func (g *governor) gate(k gateKey) *gate {
+	b := g.gates[k]
+	if b == nil {
+		if len(g.gates) >= g.sweepAt {
+			g.sweepLocked()
+		}
+		b = &gate{key: k}
+		g.gates[k] = b
+	}
+	return b
+}
+
+// sweepLocked forgets what has been over for long, so that tenants who are made up leave nothing behind.
+func (g *governor) sweepLocked() {
+	now := clock.Now()
+	for k, b := range g.gates {
+		if !b.probing && b.until < now.Mono-int64(throttledMost) {
+			delete(g.gates, k)
+		}
+	}
+	g.sweepAt = max(minSweep, 2*len(g.gates))
+}
+
+const minSweep = 1024
+
+// blockLocked shuts a gate. Where that is the third of a host's, the host's is shut as well: what throttles one tenant after the
+// other throttles whoever sends from here (Entra and STS do so by address).
+func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, now clock.Reading) {
+	b.until, b.err = max(b.until, now.Mono+int64(d)), err
+	if b.key.whole || b.key.id != nil {
+		return
+	}
+	n := 0
+	for k, other := range g.gates {
+		if k.Host == b.key.Host && k.id == nil && !k.whole && other.until > now.Mono {
+			if n++; n == wide {
+				h := g.gate(gateKey{Target: Target{Host: b.key.Host}, whole: true})
+				h.blocks = max(h.blocks, 1)
+				h.until, h.err = max(h.until, b.until), err
+				return
+			}
+		}
+	}
+}
+
+// about is a duration with full jitter on its last fifth, so that those who wait for the same block do not come at once.
+func about(d time.Duration) time.Duration { return d*4/5 + jitter(d*2/5) }
+
+// outOfOrder reports whether an error says that the issuer does not work, rather than that it will not have this request: 5xx, or
+// no answer. A program that fails, or a file that is not there, is no issuer's outage.
+func outOfOrder(err *Error) bool {
+	if err.Kind != Unavailable {
+		return false
+	}
+	if err.Status != 0 {
+		return err.Status/100 == 5
+	}
+	_, network := errors.AsType[net.Error](err.Cause)
+	return network || errors.Is(err.Cause, io.EOF) || errors.Is(err.Cause, io.ErrUnexpectedEOF)
+}

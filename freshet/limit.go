@@ -1,0 +1,163 @@
+package freshet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"freshet.dev/freshet/internal/clock"
+)
+
+// limit bounds one identity's retrievals: how many run at once, and how many begin in a second, evenly spaced. Tenants take
+// turns at what that leaves, callers' flights before refreshes that nobody waits for. Everything is under the governor's lock.
+type limit struct {
+	most    int           // at once; 0: no bound
+	apart   time.Duration // of their beginnings; 0: no bound
+	running int
+	next    int64         // monotonic: none begins before
+	typical time.Duration // how long they take, of late
+	turns   turns
+	parked  fifo[*queue] // refreshes that wait for it
+	timer   *time.Timer  // for the next beginning, while somebody waits for that
+}
+
+// newLimit makes a limit; nil bounds nothing.
+func newLimit(most int, rate float64) *limit {
+	if most <= 0 && rate <= 0 {
+		return nil
+	}
+	l := &limit{most: max(0, most)}
+	if rate > 0 {
+		l.apart = max(1, time.Duration(float64(time.Second)/rate))
+	}
+	return l
+}
+
+// take takes a slot if there is one.
+func (l *limit) take(now clock.Reading) bool {
+	if l == nil {
+		return true
+	}
+	if l.most > 0 && l.running >= l.most || now.Mono < l.next {
+		return false
+	}
+	l.running++
+	l.next = max(l.next, now.Mono) + int64(l.apart)
+	return true
+}
+
+// acquire waits for a slot of a flight's, up to ctx. Where the line is longer than that it says so at once.
+func (c *Cache) acquire(ctx context.Context, l *limit, p *permit) error {
+	if l == nil || p.slot {
+		return nil
+	}
+	g := &c.governor
+	g.mu.Lock()
+	now := clock.Now()
+	if l.turns.waiting == 0 && l.take(now) {
+		p.slot = true
+		g.mu.Unlock()
+		return nil
+	}
+	if wait := l.wait(p.target.Tenant, now); tooLong(ctx, wait) {
+		g.mu.Unlock()
+		return &Error{Kind: Unavailable, Why: fmt.Sprintf("the line for its limit is %v long", wait.Round(time.Second)), RetryAfter: wait,
+			Hint: "limit: in the configuration bounds what its issuer is asked"}
+	}
+	k := l.turns.push(p.target.Tenant)
+	c.awaitNext(l, now)
+	g.mu.Unlock()
+	select {
+	case <-k.turn:
+	case <-ctx.Done():
+		g.mu.Lock()
+		if !k.granted {
+			l.turns.leave(p.target.Tenant, k)
+			g.mu.Unlock()
+			return &Error{Kind: Unavailable, Why: "timed out waiting for a free slot of its limit", Cause: context.Cause(ctx)}
+		}
+		g.mu.Unlock()
+	}
+	p.slot = true
+	return nil
+}
+
+// wait is about how long a tenant's next flight will wait for its turn.
+func (l *limit) wait(tenant string, now clock.Reading) time.Duration {
+	ahead := time.Duration(l.turns.ahead(tenant))
+	d := ahead * l.apart
+	if l.apart > 0 {
+		d += time.Duration(max(0, l.next-now.Mono))
+	}
+	if l.most > 0 {
+		d = max(d, ahead*l.typical/time.Duration(l.most))
+	}
+	return d
+}
+
+// tooLong reports whether a wait ends after ctx does.
+func tooLong(ctx context.Context, wait time.Duration) bool {
+	ends, ok := ctx.Deadline()
+	return ok && clock.Left(ends) < wait
+}
+
+// observe averages how long retrievals take over the last eight or so.
+func (l *limit) observe(took time.Duration) {
+	if l.typical == 0 {
+		l.typical = took
+	}
+	l.typical += (took - l.typical) / 8
+}
+
+// release gives a slot back.
+func (c *Cache) release(l *limit, p *permit, took time.Duration) {
+	if l == nil || !p.slot {
+		return
+	}
+	c.governor.mu.Lock()
+	p.slot = false
+	l.observe(took)
+	c.governor.releaseLocked(l)
+	c.awaitNext(l, clock.Now())
+	c.governor.mu.Unlock()
+	c.dispatch()
+}
+
+// releaseLocked gives a slot back and passes it on.
+func (g *governor) releaseLocked(l *limit) {
+	l.running--
+	g.passOnLocked(l, clock.Now())
+}
+
+// passOnLocked gives what slots there are to those who wait: flights by turns, then queues of refreshes.
+func (g *governor) passOnLocked(l *limit, now clock.Reading) {
+	for l.turns.waiting > 0 && l.take(now) {
+		l.turns.pop()
+	}
+	if l.turns.waiting > 0 {
+		return
+	}
+	if l.parked.len() > 0 && (l.most == 0 || l.running < l.most) && now.Mono >= l.next {
+		g.turnLocked(l.parked.pop())
+	}
+}
+
+// awaitNext sets the timer for the next beginning, if somebody waits for it.
+func (c *Cache) awaitNext(l *limit, now clock.Reading) {
+	if l.apart == 0 || l.turns.waiting == 0 && l.parked.len() == 0 || now.Mono >= l.next {
+		return
+	}
+	in := time.Duration(l.next - now.Mono)
+	if l.timer != nil {
+		l.timer.Reset(in)
+		return
+	}
+	l.timer = time.AfterFunc(in, func() {
+		c.governor.mu.Lock()
+		now := clock.Now()
+		c.governor.passOnLocked(l, now)
+		c.awaitNext(l, now)
+		c.governor.mu.Unlock()
+		c.dispatch()
+	})
+}
