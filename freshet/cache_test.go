@@ -158,6 +158,7 @@ func TestHitTakesNoLock(t *testing.T) {
 			c.mu.Lock()
 			s.mu.Lock()
 			c.governor.mu.Lock()
+			c.scheduler.mu.Lock()
 			within(t, "a hit by handle", func() { _, err = h.Get(context.Background()) })
 			if err != nil {
 				t.Error(err)
@@ -166,6 +167,7 @@ func TestHitTakesNoLock(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
+			c.scheduler.mu.Unlock()
 			c.governor.mu.Unlock()
 			s.mu.Unlock()
 			c.mu.Unlock()

@@ -430,6 +430,9 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 		defer close(f.done)
 	}
 	c.account(s)
+	if cred != nil {
+		c.answerPlain(s, cred, now)
+	}
 	c.look(s, now)
 	c.dispatch()
 	if e.Identity == "" {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"freshet.dev/freshet/internal/clock"
@@ -118,39 +120,46 @@ func (g *governor) reportLocked(keys *[3]gateKey, probes []*gate, asked bool, er
 		delete(g.gates, own)
 		return
 	}
-	switch {
-	case err.RetryAfter > 0 && err.Kind == Unavailable:
-		b := g.gate(target)
+	probed := func(k gateKey) bool { return slices.ContainsFunc(probes, func(b *gate) bool { return b.key == k }) }
+	shut := func(k gateKey, d time.Duration) {
+		b := g.gate(k)
 		b.blocks++
-		g.blockLocked(b, min(err.RetryAfter, longestSilence), err, now)
-	case err.Status == http.StatusTooManyRequests:
-		b := g.gate(target)
-		if b.until > now.Mono {
-			return // it was said before this one came back
+		if d == 0 {
+			d = about(min(outage<<min(b.blocks-1, 10), outageMost))
 		}
-		b.blocks++
-		g.blockLocked(b, about(min(throttled<<min(b.blocks-1, 10), throttledMost)), err, now)
+		g.blockLocked(b, d, err, now)
+	}
+	switch b := g.gates[target]; {
+	case err.Kind == Unavailable && (err.RetryAfter > 0 || err.Status == http.StatusTooManyRequests):
+		d := min(err.RetryAfter, longestSilence)
+		if d <= 0 {
+			if b != nil && b.until > now.Mono {
+				return // it was said before this one came back
+			}
+			before := 0
+			if b != nil {
+				before = b.blocks
+			}
+			d = about(min(throttled<<min(before, 10), throttledMost))
+		}
+		shut(target, d)
+		if probed(host) && host != target {
+			shut(host, d)
+		}
 	case outOfOrder(err):
-		b := g.gate(target)
-		if b.failures++; b.failures == 1 {
-			// So many targets of a host that fail, and none that succeeds meanwhile, are the host's failure.
-			if h := g.gate(host); h.until <= now.Mono {
-				if h.failures++; h.failures >= wide {
-					h.blocks++
-					g.blockLocked(h, about(outage), err, now)
-				}
-			}
+		b = g.gate(target)
+		b.failures++
+		if b.until <= now.Mono && (b.failures >= enough || probed(target)) {
+			shut(target, 0)
 		}
-		if b.until > now.Mono || b.failures < enough && len(probes) == 0 {
-			return
+		// So many targets of a host that fail, and none that succeeds meanwhile, are the host's failure.
+		h := g.gates[host]
+		if b.failures == 1 && remote(err) {
+			h = g.gate(host)
+			h.failures++
 		}
-		b.blocks++
-		g.blockLocked(b, about(min(outage<<min(b.blocks-1, 10), outageMost)), err, now)
-		for _, p := range probes {
-			if p.key == host {
-				p.blocks++
-				g.blockLocked(p, about(min(outage<<min(p.blocks-1, 10), outageMost)), err, now)
-			}
+		if h != nil && h.until <= now.Mono && (h.failures >= wide || probed(host)) {
+			shut(host, 0)
 		}
 	case err.Kind == LoginNeeded:
 		g.answeredLocked(host, target, now)
@@ -208,7 +217,7 @@ const minSweep = 1024
 // other throttles whoever sends from here (Entra and STS do so by address).
 func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, now clock.Reading) {
 	b.until, b.err = max(b.until, now.Mono+int64(d)), err
-	if b.key.whole || b.key.id != nil {
+	if b.key.whole || b.key.id != nil || !remote(err) {
 		return
 	}
 	n := 0
@@ -226,6 +235,12 @@ func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, now clock.R
 
 // about is a duration with full jitter on its last fifth, so that those who wait for the same block do not come at once.
 func about(d time.Duration) time.Duration { return d*4/5 + jitter(d*2/5) }
+
+// remote reports whether an error is of a host, and not of one program among others of its name.
+func remote(err *Error) bool {
+	_, ok := errors.AsType[*url.Error](err.Cause)
+	return ok || err.Status != 0
+}
 
 // outOfOrder reports whether an error says that the issuer does not work, rather than that it will not have this request: 5xx, or
 // no answer. A program that fails, or a file that is not there, is no issuer's outage.

@@ -45,12 +45,13 @@ func (f *fake) Retrieve(ctx context.Context, req Request) (*Credential, error) {
 	sent := Now()
 	f.mu.Lock()
 	f.times = append(f.times, time.Now())
+	takes := f.takes
 	f.mu.Unlock()
-	if f.takes > 0 {
+	if takes > 0 {
 		if f.deaf {
-			<-time.After(f.takes)
+			<-time.After(takes)
 		} else {
-			timer := time.NewTimer(f.takes)
+			timer := time.NewTimer(takes)
 			defer timer.Stop()
 			select {
 			case <-timer.C:
@@ -84,6 +85,13 @@ func (f *fake) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
+}
+
+// slow makes the source take so long from now on.
+func (f *fake) slow(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.takes = d
 }
 
 // answer makes the source answer so from now on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,24 +18,31 @@ type issuerAhead struct {
 	life  time.Duration
 	dated bool // its answers have a Date
 	jwt   bool // the expiry is in the token alone
-	calls int
-	end   time.Time // of the last one, by the true clock
+	down  atomic.Bool
+	calls atomic.Int64 // that it answered
+	last  atomic.Int64 // end of the last one, by the true clock, in seconds of the Unix epoch
 }
 
+// end is when the last credential ends, by the true clock.
+func (s *issuerAhead) end() time.Time { return time.Unix(s.last.Load(), 0) }
+
 func (s *issuerAhead) Retrieve(context.Context, Request) (*Credential, error) {
-	s.calls++
+	if s.down.Load() {
+		return nil, errDown
+	}
 	sent := Now()
 	time.Sleep(100 * time.Millisecond)
 	now := time.Now()
-	s.end = now.Add(s.life).Truncate(time.Second)
-	v := Validity{Sent: sent, Expires: s.end}
-	token := "token-" + strconv.Itoa(s.calls)
+	end := now.Add(s.life).Truncate(time.Second)
+	s.last.Store(end.Unix())
+	v := Validity{Sent: sent, Expires: end}
+	token := "token-" + strconv.FormatInt(s.calls.Add(1), 10)
 	if s.dated {
 		v.Date = now.Truncate(time.Second)
 	}
 	if s.jwt {
 		v.Expires = time.Time{}
-		token = jwt(`{"exp":` + strconv.FormatInt(s.end.Unix(), 10) + `,"jti":"` + token + `"}`)
+		token = jwt(`{"exp":` + strconv.FormatInt(end.Unix(), 10) + `,"jti":"` + token + `"}`)
 	}
 	time.Sleep(100 * time.Millisecond)
 	return NewBearer(token, "", v)
@@ -51,10 +59,10 @@ func TestExpiryIsCorrectedByTheIssuersClock(t *testing.T) {
 				step(t, off)
 				began := time.Now()
 				cred := mustGet(t, alone(t, src), Request{}).Credential
-				if d := (cred.Lifetime() - src.end.Sub(began)).Abs(); d > near {
-					t.Errorf("clock off by %v, jwt %v: lives %v, want %v", off, src.jwt, cred.Lifetime(), src.end.Sub(began))
+				if d := (cred.Lifetime() - src.end().Sub(began)).Abs(); d > near {
+					t.Errorf("clock off by %v, jwt %v: lives %v, want %v", off, src.jwt, cred.Lifetime(), src.end().Sub(began))
 				}
-				if want := src.end.Add(off); cred.Expires().Sub(want).Abs() > near {
+				if want := src.end().Add(off); cred.Expires().Sub(want).Abs() > near {
 					t.Errorf("clock off by %v, jwt %v: expires %v by its own clock, want %v", off, src.jwt, cred.Expires(), want)
 				}
 			})
@@ -68,13 +76,7 @@ func TestWrongClockServesUntilTheTrueEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			step(t, off)
 			up := &issuerAhead{life: 20 * time.Minute, dated: true}
-			down := false
-			id := alone(t, SourceFunc(func(ctx context.Context, req Request) (*Credential, error) {
-				if down {
-					return nil, errDown
-				}
-				return up.Retrieve(ctx, req)
-			}))
+			id := alone(t, up)
 			began := time.Now()
 			first := mustGet(t, id, Request{})
 			for time.Since(began) < 12*time.Minute {
@@ -82,11 +84,11 @@ func TestWrongClockServesUntilTheTrueEnd(t *testing.T) {
 				synctest.Wait()
 				time.Sleep(30 * time.Second)
 			}
-			if up.calls != 1 {
-				t.Errorf("clock off by %v: %d retrievals in 12m of a life of 20m, want 1", off, up.calls)
+			if n := up.calls.Load(); n != 1 {
+				t.Errorf("clock off by %v: %d retrievals in 12m of a life of 20m, want 1", off, n)
 			}
-			down = true
-			time.Sleep(time.Until(up.end.Add(-floor(20*time.Minute) - near)))
+			up.down.Store(true)
+			time.Sleep(time.Until(up.end().Add(-floor(20*time.Minute) - near)))
 			if a := mustGet(t, id, Request{}); a.Credential != first.Credential {
 				t.Errorf("clock off by %v: got %v just before the floor", off, a.Credential)
 			}
@@ -102,8 +104,8 @@ func TestWithoutADateAnExpiryIsTakenAsGiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		step(t, -10*time.Minute)
 		src := &issuerAhead{life: time.Hour}
-		if c := mustGet(t, alone(t, src), Request{}).Credential; !c.Expires().Equal(src.end) {
-			t.Errorf("expires %v, want %v as given", c.Expires(), src.end)
+		if c := mustGet(t, alone(t, src), Request{}).Credential; !c.Expires().Equal(src.end()) {
+			t.Errorf("expires %v, want %v as given", c.Expires(), src.end())
 		}
 	})
 }
@@ -257,8 +259,8 @@ func TestSummerTimeIsNoStep(t *testing.T) {
 				synctest.Wait()
 				time.Sleep(time.Minute)
 			}
-			if src.calls != 1 || !first.Expires().Equal(src.end) {
-				t.Errorf("%v: %d retrievals in half an hour, and an expiry of %v, want one and %v", change, src.calls, first.Expires(), src.end)
+			if n := src.calls.Load(); n != 1 || !first.Expires().Equal(src.end()) {
+				t.Errorf("%v: %d retrievals in half an hour, and an expiry of %v, want one and %v", change, n, first.Expires(), src.end())
 			}
 			if left := first.Remaining(); (left - 30*time.Minute).Abs() > near {
 				t.Errorf("%v: %v are left of an hour after half of it", change, left)

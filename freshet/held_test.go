@@ -1,0 +1,224 @@
+package freshet
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The outage of the founding measurement: 12 s, from a second before a refresh, at a life of 30 s.
+func TestOutageOfTwelveSecondsAtALifeOfThirtyFailsNobody(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			src := newIssuer("idp", "app")
+			src.lifetime = 30 * time.Second
+			id := alone(t, src)
+			mustGet(t, id, Request{})
+			time.Sleep(11 * time.Second)
+			src.fail(errServer)
+			down := time.Now()
+			for range 400 {
+				if time.Since(down) > 12*time.Second {
+					src.fail(nil)
+				}
+				if _, err := id.Get(t.Context(), Request{Hold: 20 * time.Second}); err != nil {
+					t.Fatalf("%v after the outage began: %v", time.Since(down), err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
+}
+
+func TestCallersAreHeldForTheNextAttempt(t *testing.T) {
+	for name, ask := range map[string]func(context.Context) (context.Context, Request, context.CancelFunc){
+		"by their deadline": func(ctx context.Context) (context.Context, Request, context.CancelFunc) {
+			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+			return ctx, Request{}, cancel
+		},
+		"by their hold": func(ctx context.Context) (context.Context, Request, context.CancelFunc) {
+			return ctx, Request{Hold: 30 * time.Second}, func() {}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := newIssuer("idp", "app")
+				id := alone(t, src)
+				src.fail(after(errThrottled, 10*time.Second))
+				ctx, req, cancel := ask(t.Context())
+				defer cancel()
+				began := time.Now()
+				var got answers
+				got.ask(ctx, 10_000, id, req)
+				synctest.Wait()
+				wantCalls(t, src.fake, 1)
+				src.fail(nil)
+				got.want(t, 10_000, 0)
+				wantCalls(t, src.fake, 2)
+				if took := time.Since(began); took != 10*time.Second {
+					t.Errorf("they were held for %v, want until the issuer may be asked", took)
+				}
+			})
+		})
+	}
+}
+
+func TestCallerWhoCannotWaitIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		src.fail(after(errThrottled, 10*time.Second))
+		began := time.Now()
+		brief, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+		defer cancel()
+		var got answers
+		got.ask(t.Context(), 10, id, Request{})
+		got.ask(t.Context(), 10, id, Request{Hold: 5 * time.Second})
+		got.ask(brief, 10, id, Request{})
+		got.ask(brief, 10, id, Request{Hold: time.Minute}) // its deadline counts
+		got.want(t, 0, 40)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("they waited %v", took)
+		}
+		for _, err := range got.bad {
+			if e := wantKind(t, err, Unavailable); e.RetryAfter != 10*time.Second || e.Why != errThrottled.Why {
+				t.Errorf("got %v, retry after %v", e, e.RetryAfter)
+			}
+		}
+		// One who can wait does, and those who cannot are still told.
+		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var held answers
+		held.ask(patient, 1, id, Request{})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if e := mustFail(t, id, Request{}); e.RetryAfter != 9*time.Second || time.Since(began) != time.Second {
+			t.Errorf("got %v, retry after %v, after %v", e, e.RetryAfter, time.Since(began))
+		}
+		src.fail(nil)
+		held.want(t, 1, 0)
+	})
+}
+
+func TestTerminalFailureHoldsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		for _, kind := range []Kind{LoginNeeded, Denied, Malformed, Bug, Invalid} {
+			src.fail(&Error{Kind: kind, Why: "no"})
+			began := time.Now()
+			_, err := id.Get(t.Context(), Request{Hold: time.Hour})
+			wantKind(t, err, kind)
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: held for %v", kind, took)
+			}
+			id.Unblock()
+		}
+	})
+}
+
+func TestHeldCallersLeaveAndTheAttemptIsNotMadeForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		src.fail(after(errThrottled, 10*time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var got answers
+		got.ask(ctx, 10, id, Request{})
+		synctest.Wait()
+		if st := id.cache.Stats(); st.Flights != 1 {
+			t.Errorf("got %+v, want one for all", st)
+		}
+		time.Sleep(5 * time.Second)
+		cancel()
+		got.want(t, 0, 10)
+		time.Sleep(time.Minute)
+		wantCalls(t, src.fake, 1)
+		if st := id.cache.Stats(); st.Flights != 0 || st.Entries != 0 {
+			t.Errorf("got %+v, want nothing left", st)
+		}
+	})
+}
+
+func TestHeldCallersAreHeldOnWhileTheIssuerStaysDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		src.fail(errRefused)
+		time.AfterFunc(70*time.Second, func() { src.fail(nil) })
+		began := time.Now()
+		var got answers
+		got.ask(t.Context(), 100, id, Request{Hold: 4 * time.Minute})
+		got.want(t, 100, 0)
+		if took := time.Since(began); took < 70*time.Second || took > 130*time.Second {
+			t.Errorf("held for %v of an outage of 70s", took)
+		}
+		if n := src.calls.Load(); n > 12 {
+			t.Errorf("%d attempts meanwhile", n)
+		}
+	})
+}
+
+func TestChangeAndUnblockLetHeldCallersGoOn(t *testing.T) {
+	for name, cure := range map[string]func(*Identity){"change": (*Identity).Changed, "unblock": (*Identity).Unblock} {
+		synctest.Test(t, func(t *testing.T) {
+			id := alone(t, SourceFunc(nil))
+			src := newIssuer("idp", "app")
+			id.source = src
+			src.fail(&Error{Kind: Unavailable, Why: "file is not there yet"})
+			began := time.Now()
+			var got answers
+			got.ask(t.Context(), 10, id, Request{Hold: time.Minute})
+			synctest.Wait()
+			src.fail(nil)
+			cure(id)
+			got.want(t, 10, 0)
+			if took := time.Since(began); took != 0 {
+				t.Errorf("%s: they were held %v longer", name, took)
+			}
+		})
+	}
+}
+
+func TestCloseEndsHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		c := NewCache(CacheConfig{})
+		id := add(t, c, IdentityConfig{Source: src})
+		src.fail(after(errThrottled, time.Hour))
+		began := time.Now()
+		var got answers
+		got.ask(t.Context(), 100, id, Request{Hold: 2 * time.Hour})
+		synctest.Wait()
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got.want(t, 0, 100)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		wantCalls(t, src.fake, 1)
+	})
+}
+
+// A rejecter that can wait is held for the time when its version may be replaced.
+func TestRejecterIsHeldUntilItsVersionMayBeReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		first := mustGet(t, id, Request{})
+		second, err := id.Get(t.Context(), Request{Rejected: first.Credential.Fingerprint()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if e := mustFail(t, id, Request{Rejected: second.Credential.Fingerprint()}); e.RetryAfter != 30*time.Second {
+			t.Errorf("retry after %v", e.RetryAfter)
+		}
+		third, err := id.Get(t.Context(), Request{Rejected: second.Credential.Fingerprint(), Hold: time.Minute})
+		if err != nil || third.Credential == second.Credential || time.Since(began) != 30*time.Second {
+			t.Errorf("got %v, %v after %v", third, err, time.Since(began))
+		}
+	})
+}
