@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"strings"
 	"time"
@@ -38,6 +39,46 @@ func (s *SourceSuite) judgeError(err error, want freshet.Kind) []string {
 		}
 	}
 	return append(problems, s.printed("error: ", e.Hint, err)...)
+}
+
+// judgeLimit returns what is wrong with what an error tells of its issuer's limits.
+func judgeLimit(u Upstream, err error) []string {
+	e := freshet.AsError(err)
+	switch {
+	case u == Throttled && e.Status != http.StatusTooManyRequests:
+		return []string{fmt.Sprintf("error %q has status %d, want 429", e, e.Status)}
+	case u == Throttled && e.RetryAfter != ThrottledFor:
+		return []string{fmt.Sprintf("error %q says to retry after %v, want %v", e, e.RetryAfter, ThrottledFor)}
+	case u == Failing && e.Status != 0 && e.Status < http.StatusInternalServerError:
+		return []string{fmt.Sprintf("error %q has status %d, want what says that the issuer fails", e, e.Status)}
+	}
+	return nil
+}
+
+// judgeTarget returns what is wrong with whom a source says it asks.
+func (s *SourceSuite) judgeTarget(src freshet.Source) []string {
+	by, ok := src.(freshet.Targeter)
+	if !ok {
+		return nil
+	}
+	target := by.Target(s.Request)
+	problems := s.printed("target: ", target)
+	if target.Host == "" {
+		problems = append(problems, "target has no host")
+	}
+	if text := target.Host + target.Tenant + target.Client; strings.ContainsFunc(text, unicode.IsControl) || len(text) > maxText {
+		problems = append(problems, fmt.Sprintf("target %q is not fit for a line of text", target))
+	}
+	if again := by.Target(s.Request); again != target {
+		problems = append(problems, fmt.Sprintf("target is %v and then %v", target, again))
+	}
+	if v, ok := src.(freshet.Varier); ok && v.Varies()&freshet.FieldTenant != 0 {
+		req := s.Request
+		if req.Tenant = "tenant-of-the-suite"; by.Target(req).Tenant != req.Tenant {
+			problems = append(problems, fmt.Sprintf("target of another tenant is %v", by.Target(req)))
+		}
+	}
+	return problems
 }
 
 // printed searches everything that values print for the suite's secrets.

@@ -20,22 +20,26 @@ type Upstream string
 
 // The upstreams that a source is tried against.
 const (
-	Good    Upstream = "good"    // gives a valid credential, the same to everybody
-	Hang    Upstream = "hang"    // takes the request and never answers
-	Garbage Upstream = "garbage" // succeeds with what is no credential
-	Empty   Upstream = "empty"   // succeeds with nothing at all
-	Huge    Upstream = "huge"    // succeeds with 100 MB; see WriteHuge
-	Expired Upstream = "expired" // gives a credential whose expiry has passed
-	Century Upstream = "century" // gives a credential that expires in 100 years
-	Failing Upstream = "failing" // says that it cannot serve anybody now
+	Good      Upstream = "good"      // gives a valid credential, the same to everybody
+	Hang      Upstream = "hang"      // takes the request and never answers
+	Garbage   Upstream = "garbage"   // succeeds with what is no credential
+	Empty     Upstream = "empty"     // succeeds with nothing at all
+	Huge      Upstream = "huge"      // succeeds with 100 MB; see WriteHuge
+	Expired   Upstream = "expired"   // gives a credential whose expiry has passed
+	Century   Upstream = "century"   // gives a credential that expires in 100 years
+	Failing   Upstream = "failing"   // says that it cannot serve anybody now
+	Throttled Upstream = "throttled" // says that too much is asked of it, and to come again after ThrottledFor
 )
 
-var upstreams = []Upstream{Good, Hang, Garbage, Empty, Huge, Expired, Century, Failing}
+// ThrottledFor is the Retry-After of an upstream that is [Throttled].
+const ThrottledFor = 7 * time.Second
+
+var upstreams = []Upstream{Good, Hang, Garbage, Empty, Huge, Expired, Century, Failing, Throttled}
 
 // kinds are the errors that upstreams lead to, unless SourceSuite.Kinds says otherwise.
 var kinds = map[Upstream]freshet.Kind{
 	Hang: freshet.Unavailable, Garbage: freshet.Malformed, Empty: freshet.Malformed, Huge: freshet.Malformed,
-	Expired: freshet.Malformed, Century: freshet.Malformed, Failing: freshet.Unavailable,
+	Expired: freshet.Malformed, Century: freshet.Malformed, Failing: freshet.Unavailable, Throttled: freshet.Unavailable,
 }
 
 // SourceSuite describes a source to [Source].
@@ -48,8 +52,8 @@ type SourceSuite struct {
 	// Secrets are searched for in all that is printed: what authenticates the source, what it was given as its input, the
 	// tokens its upstream answers with, and something of the upstream's other answers.
 	Secrets []string
-	// Kinds are the kinds of error that differ from the usual, which is Unavailable for Hang and Failing and Malformed for
-	// the rest.
+	// Kinds are the kinds of error that differ from the usual, which is Unavailable for Hang, Failing and Throttled, and
+	// Malformed for the rest.
 	Kinds map[Upstream]freshet.Kind
 	// Absent says of upstreams that cannot be why not.
 	Absent map[Upstream]string
@@ -81,8 +85,9 @@ func WriteHuge(w io.Writer, prefix string) {
 }
 
 // Source runs the conformance suite that every source passes: it answers from a good upstream, twenty callers at once alike;
-// it returns promptly when its context ends; it fails with an *[freshet.Error] of the right kind, without the upstream's words;
-// it reads no more than it must; it prints no secret; and it leaves nothing running. Goroutines are counted, so the suite must
+// it returns promptly when its context ends; it fails with an *[freshet.Error] of the right kind, without the upstream's words,
+// that tells the engine what it goes by; it says whom it asks, if it is a [freshet.Targeter]; it reads no more than it must; it
+// prints no secret; and it leaves nothing running. Goroutines are counted, so the suite must
 // not run in a parallel test.
 func Source(t *testing.T, s SourceSuite) {
 	t.Helper()
@@ -137,7 +142,7 @@ func report(t *testing.T, problems []string) {
 
 // judge tries a source against one upstream and returns what is wrong with it.
 func (s *SourceSuite) judge(ctx context.Context, u Upstream, src freshet.Source, config any) []string {
-	problems := s.printed("before use: ", src, config)
+	problems := append(s.printed("before use: ", src, config), s.judgeTarget(src)...)
 	switch u {
 	case Good:
 		problems = append(problems, s.judgeGood(ctx, src)...)
@@ -178,7 +183,7 @@ func (s *SourceSuite) judgeFailure(ctx context.Context, u Upstream, src freshet.
 	if err == nil {
 		return append(problems, fmt.Sprintf("Retrieve gave %v, want an error of kind %q", cred, want))
 	}
-	return append(problems, s.judgeError(err, want)...)
+	return append(append(problems, s.judgeError(err, want)...), judgeLimit(u, err)...)
 }
 
 // judgeEnd tries a source whose context ends, by itself or already has.

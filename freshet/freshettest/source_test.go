@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -32,11 +33,33 @@ func (m model) Retrieve(ctx context.Context, _ freshet.Request) (*freshet.Creden
 		return nil, freshet.Errorf(freshet.Unavailable, "issuer: 503")
 	case Expired:
 		v = freshet.Validity{Expires: freshet.Now().Wall().Add(-time.Hour)}
+	case Throttled:
+		return nil, throttled(http.StatusTooManyRequests, ThrottledFor)
 	case Century:
 		v = freshet.Validity{Lifetime: 100 * 365 * 24 * time.Hour}
 	}
 	return freshet.NewBearer(planted, "", v)
 }
+
+func throttled(status int, after time.Duration) *freshet.Error {
+	return &freshet.Error{Kind: freshet.Unavailable, Why: "issuer: too much is asked of it", Status: status, RetryAfter: after}
+}
+
+// Varies implements freshet.Varier.
+func (m model) Varies() freshet.Fields { return freshet.FieldTenant }
+
+// Target implements freshet.Targeter.
+func (m model) Target(req freshet.Request) freshet.Target {
+	return freshet.Target{Host: "issuer", Tenant: req.Tenant}
+}
+
+// aiming is a source that asks whom a function says.
+type aiming struct {
+	model
+	at func(freshet.Request) freshet.Target
+}
+
+func (a aiming) Target(req freshet.Request) freshet.Target { return a.at(req) }
 
 func TestSourceSuite(t *testing.T) {
 	Source(t, SourceSuite{
@@ -59,6 +82,10 @@ func TestJudgeFindsFaults(t *testing.T) {
 	unavailable := func(format string, args ...any) *freshet.Error {
 		return freshet.Errorf(freshet.Unavailable, format, args...)
 	}
+	at := func(t freshet.Target) freshet.Source {
+		return aiming{model{Good}, func(req freshet.Request) freshet.Target { t.Tenant = req.Tenant; return t }}
+	}
+	flips := 0
 	for _, test := range []struct {
 		name     string
 		upstream Upstream
@@ -86,6 +113,17 @@ func TestJudgeFindsFaults(t *testing.T) {
 			<-time.After(promptly + 100*time.Millisecond)
 			return nil, freshet.AsError(ctx.Err())
 		}), "after its context had ended"},
+		{"status of throttling", Throttled, failing(throttled(400, ThrottledFor)), "status 400, want 429"},
+		{"Retry-After is lost", Throttled, failing(throttled(429, 0)), "retry after 0s, want 7s"},
+		{"status of an outage", Failing, failing(throttled(429, 0)), "status 429, want what says"},
+		{"no host", Good, at(freshet.Target{Client: "c"}), "no host"},
+		{"secret in the target", Good, at(freshet.Target{Host: "h", Client: planted}), "secret 0"},
+		{"lines in the target", Good, at(freshet.Target{Host: "h\n"}), "not fit"},
+		{"tenants alike", Good, aiming{model{Good}, func(freshet.Request) freshet.Target { return freshet.Target{Host: "h"} }}, "of another tenant"},
+		{"targets that change", Good, aiming{model{Good}, func(req freshet.Request) freshet.Target {
+			flips++
+			return freshet.Target{Host: "h", Tenant: req.Tenant, Client: fmt.Sprint(flips)}
+		}}, "and then"},
 		{"reads all", Huge, freshet.SourceFunc(func(context.Context, freshet.Request) (*freshet.Credential, error) {
 			kept = make([]byte, hugeSize)
 			return nil, freshet.Errorf(freshet.Malformed, "answer over 1 MiB")

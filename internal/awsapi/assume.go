@@ -20,5 +20,5 @@ func AssumeRole(ctx context.Context, client *sts.Client, input *freshet.Credenti
 		}
 		return nil, e
 	}
-	return Keys(out.Credentials, out.AssumedRoleUser, sent)
+	return Keys(out.Credentials, out.AssumedRoleUser, sent, out.ResultMetadata)
 }

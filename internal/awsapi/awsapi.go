@@ -14,9 +14,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/fetch"
@@ -57,6 +60,29 @@ func (p Place) STS(client *fetch.Client) *sts.Client {
 	return sts.New(o)
 }
 
+// STSHost names the STS at a place, as freshet.Target does: the host that its client dials. It does no I/O.
+func (p Place) STSHost() string {
+	if p.Endpoint != "" {
+		return fetch.Host(p.Endpoint)
+	}
+	if p.Region == "" {
+		p.Region = DefaultRegion
+	}
+	at, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(context.Background(), sts.EndpointParameters{
+		Region: &p.Region, UseFIPS: &p.FIPS, UseDualStack: &p.DualStack,
+	})
+	if err != nil { // a region that has no such endpoint: its client fails likewise
+		return "sts"
+	}
+	return fetch.Host(at.URI.String())
+}
+
+// STSTarget is whom a role's keys are asked of at a place. STS counts its requests by account, and that of the role is the one
+// that is known beforehand; roles of MinIO have none.
+func (p Place) STSTarget(role string) freshet.Target {
+	return freshet.Target{Host: p.STSHost(), Client: Account(role)}
+}
+
 // signed makes one call signed with the keys.
 func signed(keys freshet.AWSKeys) func(*sts.Options) {
 	provider := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -76,9 +102,9 @@ func (signer) SignHTTP(ctx context.Context, keys aws.Credentials, r *http.Reques
 	return v4.NewSigner().SignHTTP(ctx, keys, r, hash, service, region, at, opts...)
 }
 
-// Keys is what STS answered. Its Expiration counts as it is given: STS ends the keys at that instant, whatever duration was
-// asked for. sent is when the request was.
-func Keys(c *types.Credentials, user *types.AssumedRoleUser, sent freshet.Instant) (*freshet.Credential, error) {
+// Keys is what STS answered. Its Expiration counts, by STS's own clock: STS ends the keys at that instant, whatever duration was
+// asked for. sent is when the request was, and metadata the answer's.
+func Keys(c *types.Credentials, user *types.AssumedRoleUser, sent freshet.Instant, metadata middleware.Metadata) (*freshet.Credential, error) {
 	switch {
 	case c == nil:
 		return nil, freshet.Errorf(freshet.Malformed, "sts: answer has no credentials")
@@ -95,11 +121,19 @@ func Keys(c *types.Credentials, user *types.AssumedRoleUser, sent freshet.Instan
 	if user != nil {
 		keys.AccountID = Account(aws.ToString(user.Arn))
 	}
-	cred, err := freshet.NewAWS(keys, freshet.Validity{Sent: sent, Expires: *c.Expiration})
+	cred, err := freshet.NewAWS(keys, freshet.Validity{Sent: sent, Date: Date(metadata), Expires: *c.Expiration})
 	if err != nil {
 		return nil, Within("sts", err)
 	}
 	return cred, nil
+}
+
+// Date is the clock of the service that gave an answer; zero where it is not known.
+func Date(metadata middleware.Metadata) time.Time {
+	if r, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response); ok && r != nil {
+		return fetch.Date(r.Header)
+	}
+	return time.Time{}
 }
 
 // Within puts a place before an error's text.

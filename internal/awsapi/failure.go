@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -53,10 +54,16 @@ func assumeRoleHints() Hints {
 // unknownCode is what the SDK says where an answer has none.
 const unknownCode = "UnknownError"
 
-// passing are the codes that trying later may help with, beside Throttling and all that starts so.
+// passing are the codes that trying later may help with, beside those of throttling.
 var passing = []string{
-	"RequestLimitExceeded", "TooManyRequestsException", "SlowDown", "RequestTimeout", "RequestTimeoutException",
-	"IDPCommunicationError", "InternalError", "InternalFailure", "ServiceUnavailable",
+	"RequestTimeout", "RequestTimeoutException", "IDPCommunicationError", "InternalError", "InternalFailure", "ServiceUnavailable",
+}
+
+// throttled reports whether a code says that too much is asked: one of those that the SDK takes for it, or another Throttling.
+// AWS sends most of them with status 400.
+func throttled(code string) bool {
+	_, ok := retry.DefaultThrottleErrorCodes[code]
+	return ok || strings.HasPrefix(code, "Throttl")
 }
 
 // Code is the error code in a service's answer, as far as it looks like one and so may be shown; else empty.
@@ -96,10 +103,12 @@ func Failure(ctx context.Context, service string, hints Hints, err error) *fresh
 		return e // of our HTTP client
 	}
 	status, code := Status(err), Code(err)
-	e := &freshet.Error{Kind: freshet.Denied, Why: text(service, status, code), Hint: hints[code], Cause: err}
+	e := &freshet.Error{Kind: freshet.Denied, Status: status, Why: text(service, status, code), Hint: hints[code], Cause: err}
+	if throttled(code) {
+		e.Status = http.StatusTooManyRequests
+	}
 	switch {
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500,
-		strings.HasPrefix(code, "Throttling"), slices.Contains(passing, code):
+	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests, e.Status >= 500, slices.Contains(passing, code):
 		e.Kind = freshet.Unavailable
 		if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && r.Response != nil {
 			e.RetryAfter = fetch.RetryAfter(r.Response.Header)

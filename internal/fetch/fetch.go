@@ -109,10 +109,12 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		_ = resp.Body.Close()
-		return nil, freshet.Errorf(freshet.Malformed, "%s: redirect refused", req.URL.Host).
+		e := freshet.Errorf(freshet.Malformed, "%s: redirect refused", req.URL.Host).
 			WithHint("credentials do not follow redirects: configure the issuer's final address")
+		e.Status = resp.StatusCode
+		return nil, e
 	}
-	resp.Body = &body{ReadCloser: resp.Body, req: req, left: maxBody}
+	resp.Body = &body{ReadCloser: resp.Body, req: req, resp: resp, left: maxBody}
 	return resp, nil
 }
 
@@ -142,6 +144,7 @@ func (c *Client) Exchange(req *http.Request) (*Answer, error) {
 type body struct {
 	io.ReadCloser
 	req  *http.Request
+	resp *http.Response
 	left int
 	err  error
 }
@@ -154,11 +157,20 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
 	if n > b.left {
 		n = b.left
-		err = freshet.Errorf(freshet.Malformed, "%s: answer over 1 MiB", b.req.URL.Host)
+		err = b.refused(freshet.Errorf(freshet.Malformed, "%s: answer over 1 MiB", b.req.URL.Host))
 	} else if err != nil && err != io.EOF {
-		err = failure(b.req, err)
+		err = b.refused(failure(b.req, err))
 	}
 	b.left -= n
 	b.err = err
 	return n, err
+}
+
+// refused adds to an error of the body what the header said already, if that was a refusal. A success that breaks off is a
+// failure of the connection, which has no status.
+func (b *body) refused(e *freshet.Error) *freshet.Error {
+	if b.resp.StatusCode >= http.StatusBadRequest {
+		e.Status, e.RetryAfter = b.resp.StatusCode, RetryAfter(b.resp.Header)
+	}
+	return e
 }

@@ -102,6 +102,9 @@ func TestRedirectIsRefused(t *testing.T) {
 		}))
 		_, err := get(t, t.Context(), client(t, Config{}), server.URL)
 		check(t, err, freshet.Malformed, "redirect refused")
+		if err.Status != status {
+			t.Errorf("status is %d, want %d", err.Status, status)
+		}
 		server.Close()
 	}
 }
@@ -318,6 +321,26 @@ func TestBrokenAnswers(t *testing.T) {
 	} {
 		_, err := get(t, t.Context(), client(t, Config{}), serve(t, raw))
 		check(t, err, want.kind, want.why)
+	}
+}
+
+// TestRefusalThatBreaksOff: its header has said already what matters to who asks next.
+func TestRefusalThatBreaksOff(t *testing.T) {
+	for raw, want := range map[string]struct {
+		why    string
+		status int
+		after  time.Duration
+	}{
+		"HTTP/1.1 429 No\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nabc":                 {"connection closed before the answer ended", 429, 7 * time.Second},
+		"HTTP/1.1 503 No\r\nRetry-After: 7\r\n\r\n" + strings.Repeat("x", maxBody+1):        {"answer over 1 MiB", 503, 7 * time.Second},
+		"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nabc":                 {"connection closed before the answer ended", 0, 0},
+		"HTTP/1.1 200 OK\r\nRetry-After: 7\r\n\r\n" + strings.Repeat("x", maxBody+1):        {"answer over 1 MiB", 0, 0},
+		"HTTP/1.1 307 Go\r\nLocation: /x\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nabc": {"redirect refused", 307, 0},
+	} {
+		_, err := get(t, t.Context(), client(t, Config{}), serve(t, raw))
+		if err == nil || !strings.HasSuffix(err.Why, want.why) || err.Status != want.status || err.RetryAfter != want.after {
+			t.Errorf("%.30q: got %v, status %d, retry after %v, want %+v", raw, err, err.Status, err.RetryAfter, want)
+		}
 	}
 }
 

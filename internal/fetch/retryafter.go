@@ -13,7 +13,7 @@ import (
 const maxRetryAfter = time.Hour
 
 // RetryAfter is how long an answer asks to be left alone, by its Retry-After header (RFC 9110 §10.2.3), at most an hour; 0 if it
-// does not say. A date counts from the answer's own Date, so that neither clock need be right.
+// does not say. A date counts from the answer's own [Date], so that neither clock need be right.
 func RetryAfter(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if value != "" && strings.Trim(value, "0123456789") == "" {
@@ -27,8 +27,8 @@ func RetryAfter(h http.Header) time.Duration {
 	if err != nil {
 		return 0
 	}
-	from, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
+	from := Date(h)
+	if from.IsZero() {
 		from = freshet.Now().Wall()
 	}
 	return min(max(0, at.Sub(from)), maxRetryAfter)

@@ -42,6 +42,11 @@ func TestRetryAfter(t *testing.T) {
 	if got := RetryAfter(h); got < 55*time.Second || got > time.Minute {
 		t.Errorf("without a Date: got %v, want about 1m", got)
 	}
+	h.Set("Date", freshet.Now().Wall().Add(-10*time.Minute).Format(http.TimeFormat))
+	h.Set("Age", "600") // a cache's: the Date is an old one
+	if got := RetryAfter(h); got < 55*time.Second || got > time.Minute {
+		t.Errorf("with an Age: got %v, want about 1m", got)
+	}
 }
 
 func FuzzRetryAfter(f *testing.F) {

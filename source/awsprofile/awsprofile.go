@@ -88,6 +88,12 @@ func New(cfg Config, runner *child.Runner) (*Source, error) {
 // Format implements fmt.Formatter, for every verb alike.
 func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "aws-profile(%s)", s.cfg.Profile) }
 
+// Target implements freshet.Targeter. Who is asked, a portal, an STS or a program, stands in files that are read at each
+// retrieval; what is known before is the profile alone.
+func (s *Source) Target(freshet.Request) freshet.Target {
+	return freshet.Target{Host: "aws-profile", Client: s.cfg.Profile}
+}
+
 // Retrieve implements freshet.Source. Nothing is run or asked for a profile that cannot be resolved to its end.
 func (s *Source) Retrieve(ctx context.Context, _ freshet.Request) (*freshet.Credential, error) {
 	if err := ctx.Err(); err != nil {

@@ -144,6 +144,7 @@ func TestConformanceOfAProcess(t *testing.T) {
 			return newSource(t, cfg), cfg
 		},
 		Secrets: []string{staticSecret, staticSession, ststest.Gossip},
+		Absent:  map[freshettest.Upstream]string{freshettest.Throttled: "a program has no way to say so"},
 	})
 }
 

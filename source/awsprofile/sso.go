@@ -84,7 +84,7 @@ func (c *chain) sso(ctx context.Context, p *config.SharedConfig) (*freshet.Crede
 	cred, err := freshet.NewAWS(freshet.AWSKeys{
 		AccessKeyID: *r.AccessKeyId, SecretAccessKey: freshet.Secret(*r.SecretAccessKey), SessionToken: freshet.Secret(*r.SessionToken),
 		AccountID: p.SSOAccountID,
-	}, freshet.Validity{Sent: sent, Expires: time.UnixMilli(r.Expiration)})
+	}, freshet.Validity{Sent: sent, Date: awsapi.Date(out.ResultMetadata), Expires: time.UnixMilli(r.Expiration)})
 	if err != nil {
 		return nil, awsapi.Within("sso", err)
 	}

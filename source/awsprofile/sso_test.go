@@ -226,6 +226,11 @@ func TestConformanceOfSSO(t *testing.T) {
 				case freshettest.Failing:
 					w.WriteHeader(http.StatusServiceUnavailable)
 					_, _ = io.WriteString(w, ststest.Gossip)
+				case freshettest.Throttled: // as it is documented
+					w.Header().Set("Retry-After", "7")
+					w.Header().Set("X-Amzn-Errortype", "TooManyRequestsException")
+					w.WriteHeader(http.StatusTooManyRequests)
+					_, _ = io.WriteString(w, `{"message": "`+ststest.Gossip+`"}`)
 				}
 			})
 			dir := home(t, ssoProfile(portal.URL), "")

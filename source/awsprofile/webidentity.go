@@ -36,5 +36,5 @@ func (c *chain) webIdentity(ctx context.Context, p *config.SharedConfig) (*fresh
 			"InvalidIdentityToken": "STS must know the token's issuer as an identity provider, by the same URL, with the token's aud among its audiences",
 		}), err)
 	}
-	return awsapi.Keys(out.Credentials, out.AssumedRoleUser, sent)
+	return awsapi.Keys(out.Credentials, out.AssumedRoleUser, sent, out.ResultMetadata)
 }

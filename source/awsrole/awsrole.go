@@ -48,6 +48,7 @@ import (
 type Source struct {
 	cfg    Config
 	client *sts.Client
+	target freshet.Target
 }
 
 // New returns a source. Errors are of kind Invalid.
@@ -59,7 +60,8 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{cfg: cfg, client: awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}.STS(client)}, nil
+	place := awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}
+	return &Source{cfg: cfg, client: place.STS(client), target: place.STSTarget(cfg.RoleARN)}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike.
@@ -68,6 +70,9 @@ func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "aws-role(%s)", s.
 // Needs implements freshet.Deriver. Cached keys will do: a session that was made with them outlives them. They only have to be
 // alive, which the engine sees to: an input that is due is replaced first.
 func (s *Source) Needs(freshet.Request) freshet.Need { return freshet.Need{} }
+
+// Target implements freshet.Targeter: the STS, and the role's account.
+func (s *Source) Target(freshet.Request) freshet.Target { return s.target }
 
 // Retrieve implements freshet.Source: one request.
 func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {

@@ -39,6 +39,7 @@ import (
 type Source struct {
 	cfg    Config
 	client *sts.Client
+	target freshet.Target
 }
 
 // New returns a source. Errors are of kind Invalid.
@@ -50,7 +51,8 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{cfg: cfg, client: awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}.STS(client)}, nil
+	place := awsapi.Place{Region: cfg.Region, Endpoint: cfg.Endpoint}
+	return &Source{cfg: cfg, client: place.STS(client), target: place.STSTarget(cfg.RoleARN)}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike.
@@ -60,6 +62,9 @@ func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "aws-web-identity(
 // and keeps no list of those it has seen, so one token may be exchanged any number of times. It only has to be alive, which
 // the engine sees to: an input that is due is replaced first, so that keys whose life ends with the token's are not born short.
 func (s *Source) Needs(freshet.Request) freshet.Need { return freshet.Need{} }
+
+// Target implements freshet.Targeter: the STS, and the role's account.
+func (s *Source) Target(freshet.Request) freshet.Target { return s.target }
 
 // Retrieve implements freshet.Source.
 func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {
@@ -84,7 +89,7 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	if err != nil {
 		return nil, awsapi.Failure(ctx, "sts", hints(), err)
 	}
-	return awsapi.Keys(out.Credentials, out.AssumedRoleUser, sent)
+	return awsapi.Keys(out.Credentials, out.AssumedRoleUser, sent, out.ResultMetadata)
 }
 
 // hints say what to do about what STS refuses.

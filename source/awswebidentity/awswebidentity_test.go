@@ -283,6 +283,10 @@ func upstream(t *testing.T, u freshettest.Upstream) string {
 		case freshettest.Failing:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, failing("ServiceUnavailable"))
+		case freshettest.Throttled: // STS says so with status 400
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, failing("Throttling"))
 		}
 	}))
 	t.Cleanup(s.Close)

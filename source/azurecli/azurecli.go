@@ -55,6 +55,21 @@ func (s *Source) Varies() freshet.Fields {
 	return freshet.FieldTenant | freshet.FieldScopes | freshet.FieldClaims | freshet.FieldCAE
 }
 
+// authority is whom az asks, in the public cloud. To which cloud an az is set stands in its own files.
+const authority = "login.microsoftonline.com"
+
+// Target implements freshet.Targeter. A subscription stands for the tenant that it has.
+func (s *Source) Target(req freshet.Request) freshet.Target {
+	t := freshet.Target{Host: authority, Tenant: req.Tenant, Client: s.cfg.ConfigDir}
+	if t.Tenant == "" {
+		t.Tenant = s.cfg.Tenant
+	}
+	if t.Tenant == "" {
+		t.Tenant = s.cfg.Subscription
+	}
+	return t
+}
+
 // Retrieve implements freshet.Source: one run.
 func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Credential, error) {
 	args, err := s.arguments(req)

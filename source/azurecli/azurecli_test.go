@@ -66,6 +66,7 @@ func TestConformance(t *testing.T) {
 		},
 		Request: freshet.Request{Scopes: []string{"https://vault.azure.net/.default"}, Tenant: "contoso.example"},
 		Secrets: []string{token, gossip},
+		Absent:  map[freshettest.Upstream]string{freshettest.Throttled: "az does not say for how long"},
 	})
 }
 

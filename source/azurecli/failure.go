@@ -2,6 +2,7 @@ package azurecli
 
 import (
 	"errors"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,6 +54,8 @@ func (s *Source) classify(e *freshet.Error, req freshet.Request, c *child.Error,
 		e.Kind, e.Hint = freshet.Invalid, "update the Azure CLI: this one does not know the arguments"
 	case slices.Contains(denials, code):
 		e.Kind = freshet.Denied
+	case slices.Contains(throttles, code):
+		e.Status = http.StatusTooManyRequests
 	case slices.Contains(outages, code):
 	case strings.Contains(said, "az login"):
 		e.Kind, e.Hint = freshet.LoginNeeded, "run "+s.login(req)
@@ -74,8 +77,11 @@ var denials = []string{
 	"7000112", "7000215", "7000222",
 }
 
+// throttles are how Entra says that too much is asked of it: a client in a loop, and a tenant's requests altogether.
+var throttles = []string{"50196", "90055"}
+
 // outages are Entra's own, which pass.
-var outages = []string{"50196", "90006", "90012", "90024", "90025", "90033", "90036", "90055", "900384"}
+var outages = []string{"90006", "90012", "90024", "90025", "90033", "90036", "900384"}
 
 // misfits are what az says of arguments that do not go with the account it is logged in with.
 var misfits = []string{

@@ -58,6 +58,9 @@ func New(cfg Config) (*Source, error) {
 	return &Source{cfg}, nil
 }
 
+// Target implements freshet.Targeter: each file is an issuer of its own.
+func (s *Source) Target(freshet.Request) freshet.Target { return freshet.Target{Host: s.cfg.Path} }
+
 // Retrieve implements freshet.Source. A read of a file system that hangs cannot be ended; the engine releases its callers.
 func (s *Source) Retrieve(ctx context.Context, _ freshet.Request) (*freshet.Credential, error) {
 	if err := ctx.Err(); err != nil {

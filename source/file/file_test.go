@@ -74,8 +74,16 @@ func TestConformance(t *testing.T) {
 			return newSource(t, cfg), cfg
 		},
 		Secrets: []string{good, gossip},
-		Absent:  map[freshettest.Upstream]string{freshettest.Hang: "a regular file does not hang, and a pipe is refused"},
+		Absent: map[freshettest.Upstream]string{
+			freshettest.Hang: "a regular file does not hang, and a pipe is refused", freshettest.Throttled: "a file has no limits",
+		},
 	})
+}
+
+func TestTarget(t *testing.T) {
+	if got, want := newSource(t, Config{Path: "/run/Token"}).Target(freshet.Request{}), (freshet.Target{Host: "/run/Token"}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 func TestContents(t *testing.T) {

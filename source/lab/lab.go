@@ -73,6 +73,7 @@ func (c Config) lifetime() field.Duration {
 // Source makes credentials. It is safe for concurrent use.
 type Source struct {
 	cfg  Config
+	name string
 	key  []byte
 	next func(sent time.Time) version
 }
@@ -93,7 +94,7 @@ func New(cfg Config) (*Source, error) {
 		return nil, e
 	}
 	next := func(sent time.Time) version { return version{rand.Text(), sent} }
-	return &Source{cfg: cfg, key: []byte(rand.Text()), next: next}, nil
+	return &Source{cfg: cfg, name: rand.Text()[:8], key: []byte(rand.Text()), next: next}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike.
@@ -105,6 +106,11 @@ func (s *Source) Varies() freshet.Fields {
 		return freshet.FieldTenant
 	}
 	return freshet.FieldTenant | freshet.FieldScopes | freshet.FieldAudience
+}
+
+// Target implements freshet.Targeter: each source is an issuer of its own, with a name that says nothing of its key.
+func (s *Source) Target(req freshet.Request) freshet.Target {
+	return freshet.Target{Host: "lab", Tenant: req.Tenant, Client: s.name}
 }
 
 // Retrieve implements freshet.Source.

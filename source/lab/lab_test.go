@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 				Secrets: []string{key},
 				Absent: map[freshettest.Upstream]string{
 					freshettest.Garbage: none, freshettest.Empty: none, freshettest.Huge: none, freshettest.Expired: none,
-					freshettest.Century: none, freshettest.Failing: none,
+					freshettest.Century: none, freshettest.Failing: none, freshettest.Throttled: none,
 				},
 			})
 		})
@@ -130,6 +130,15 @@ func TestWhatItVariesBy(t *testing.T) {
 		if got := newSource(t, Config{Type: typ}).Varies(); got != want {
 			t.Errorf("%s: got %v, want %v", typ, got, want)
 		}
+	}
+}
+
+// TestTarget: what befalls one lab does not count against another.
+func TestTarget(t *testing.T) {
+	one, other := newSource(t, Config{Type: typeAWS}), newSource(t, Config{Type: typeAWS})
+	req := freshet.Request{Tenant: "contoso"}
+	if got := one.Target(req); got.Host != "lab" || got.Tenant != "contoso" || got != one.Target(req) || got == other.Target(req) {
+		t.Errorf("got %v, and %v of another", got, other.Target(req))
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 	"freshet.dev/internal/fetch/jwt"
 )
 
-// credential reads a successful answer. lifetime is the configured one, for an answer that gives none.
-func credential(host string, body []byte, sent freshet.Instant, lifetime time.Duration) (*freshet.Credential, error) {
+// credential reads a successful answer. v is what is known without it: when it was asked for, the issuer's clock, and the
+// configured lifetime, for an answer that gives none.
+func credential(host string, body []byte, v freshet.Validity) (*freshet.Credential, error) {
 	var reply struct {
 		AccessToken string          `json:"access_token"`
 		TokenType   string          `json:"token_type"`
@@ -33,7 +34,6 @@ func credential(host string, body []byte, sent freshet.Instant, lifetime time.Du
 		}
 		return nil, e
 	}
-	v := freshet.Validity{Sent: sent, Lifetime: lifetime}
 	switch expiresIn, ok, given := seconds(reply.ExpiresIn); {
 	case given && !ok:
 		return nil, freshet.Errorf(freshet.Malformed, "%s: answer's expires_in is no number", host)
@@ -45,12 +45,10 @@ func credential(host string, body []byte, sent freshet.Instant, lifetime time.Du
 	if refreshIn, ok, _ := seconds(reply.RefreshIn); ok {
 		v.RefreshIn = refreshIn
 	}
-	if v.Lifetime > 0 {
+	if exp, ok := jwt.Expiry(reply.AccessToken); ok {
 		// Whoever checks the token goes by its exp, which is in whole seconds: of 30 s that a reply promises the last may be
-		// missing.
-		if exp, ok := jwt.Expiry(reply.AccessToken); ok && exp.Before(sent.Wall().Add(v.Lifetime)) {
-			v.Lifetime, v.Expires = 0, exp
-		}
+		// missing. The sooner counts.
+		v.Expires = exp
 	}
 	cred, err := freshet.NewBearer(reply.AccessToken, "Bearer", v)
 	if err != nil {

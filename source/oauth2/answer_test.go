@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -34,10 +35,11 @@ func TestLifetime(t *testing.T) {
 		{"JWT alone", `"x":1`, bearerJWT(in(time.Hour)), 0, in(time.Hour)},
 		{"JWT earlier", `"expires_in":3600`, bearerJWT(in(time.Minute)), 0, in(time.Minute)},
 		{"JWT later", `"expires_in":60`, bearerJWT(in(time.Hour)), 0, sent.Wall().Add(time.Minute)},
+		{"JWT of centuries", `"expires_in":60`, bearerJWT(in(100 * 365 * 24 * time.Hour)), 0, sent.Wall().Add(time.Minute)},
 		{"JWT earlier than lifetime", `"x":1`, bearerJWT(in(time.Minute)), time.Hour, in(time.Minute)},
 		{"JWT cut to whole seconds", `"expires_in":30`, bearerJWT(in(30 * time.Second)), 0, in(30 * time.Second)},
 	} {
-		cred, err := credential("idp", fmt.Appendf(nil, `{"access_token":%q,%s}`, test.token, test.fields), sent, test.lifetime)
+		cred, err := credential("idp", fmt.Appendf(nil, `{"access_token":%q,%s}`, test.token, test.fields), freshet.Validity{Sent: sent, Lifetime: test.lifetime})
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -72,7 +74,7 @@ func TestAnswersRefused(t *testing.T) {
 		`{"access_token":"` + jwtPast() + `","expires_in":3600}`:        "had expired already",
 		`{"access_token":"x","expires_in":5} {"access_token":"second"}`: "not the JSON of a token",
 	} {
-		_, err := credential("idp.example", []byte(body), freshet.Now(), 0)
+		_, err := credential("idp.example", []byte(body), freshet.Validity{Sent: freshet.Now()})
 		if !errors.Is(err, freshet.Malformed) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "idp.example: ") {
 			t.Errorf("%s: got %v, want %q", body, err, want)
 		}
@@ -83,7 +85,7 @@ func jwtPast() string { return bearerJWT(freshet.Now().Wall().Add(-time.Second))
 
 func TestTokenTypes(t *testing.T) {
 	for _, typ := range []string{"", "Bearer", "bearer", "BEARER", "BearerToken"} {
-		cred, err := credential("idp", fmt.Appendf(nil, `{"access_token":"x","expires_in":5,"token_type":%q}`, typ), freshet.Now(), 0)
+		cred, err := credential("idp", fmt.Appendf(nil, `{"access_token":"x","expires_in":5,"token_type":%q}`, typ), freshet.Validity{Sent: freshet.Now()})
 		if err != nil || cred.TokenType() != "Bearer" {
 			t.Errorf("%q: got %v, %v", typ, cred, err)
 		}
@@ -99,7 +101,7 @@ func TestRefreshIn(t *testing.T) {
 		n := 0
 		id, err := cache.Add(freshet.IdentityConfig{Name: "x", Source: sourceFunc(func() (*freshet.Credential, error) {
 			n++
-			return credential("idp", fmt.Appendf(nil, `{"access_token":"x%d","expires_in":3600,%s}`, n, fields), sent, 0)
+			return credential("idp", fmt.Appendf(nil, `{"access_token":"x%d","expires_in":3600,%s}`, n, fields), freshet.Validity{Sent: sent})
 		})})
 		if err != nil {
 			t.Fatal(err)
@@ -131,33 +133,41 @@ func TestRefusals(t *testing.T) {
 		body   string
 		kind   freshet.Kind // "" for none
 		why    string
+		stands int // the error's status; 0: the answer's
 	}{
-		{200, `{"access_token":"x"}`, "", ""},
-		{200, `{"access_token":"x","error":null}`, "", ""},
-		{200, `{"access_token":"x","error":""}`, "", ""},
-		{201, `{"access_token":"x"}`, "", ""},
-		{200, gossip, "", ""}, // the parser's to refuse
-		{200, `{"error":"invalid_grant"` + described, freshet.Denied, "idp: refused: invalid_grant"},
-		{200, `{"error":"temporarily_unavailable"` + described, freshet.Unavailable, "idp: answered 200: temporarily_unavailable"},
-		{200, `{"error":{"message":"` + gossip + `"}}`, freshet.Malformed, "idp: answered 200, which is neither a token nor an error of OAuth"},
-		{400, `{"error":"invalid_request"` + described, freshet.Denied, "idp: refused: invalid_request"},
-		{400, `{"error":"invalid_scope"` + described, freshet.Denied, "idp: refused: invalid_scope"},
-		{400, `{"error":"invalid_target"` + described, freshet.Denied, "idp: refused: invalid_target"},
-		{400, `{"error":"access_denied"` + described, freshet.Denied, "idp: refused: access_denied"},
-		{400, `{"error":"unauthorized_client"` + described, freshet.Denied, "idp: refused: unauthorized_client"},
-		{400, `{"error":"unsupported_grant_type"` + described, freshet.Denied, "idp: refused: unsupported_grant_type"},
-		{400, `{"error":"interaction_required"` + described, freshet.Denied, "idp: refused: interaction_required"},
-		{401, `{"error":"invalid_client"` + described, freshet.Denied, "idp: refused: invalid_client"},
-		{401, gossip, freshet.Denied, "idp: refused with status 401"},
-		{403, `{"error":"` + gossip + `"}`, freshet.Denied, "idp: refused with status 403"},
-		{400, `{"error":"` + gossip + `"}`, freshet.Malformed, "idp: answered 400, which is neither a token nor an error of OAuth"},
-		{400, `{"error":"` + strings.Repeat("x", 65) + `"}`, freshet.Malformed, "idp: answered 400, which is neither a token nor an error of OAuth"},
-		{404, gossip, freshet.Malformed, "idp: answered 404, which is neither a token nor an error of OAuth"},
-		{204, "", freshet.Malformed, "idp: answered 204, which is neither a token nor an error of OAuth"},
-		{408, "", freshet.Unavailable, "idp: answered 408"},
-		{429, gossip, freshet.Unavailable, "idp: answered 429"},
-		{500, `{"error":"invalid_client"` + described, freshet.Unavailable, "idp: answered 500: invalid_client"},
-		{503, gossip, freshet.Unavailable, "idp: answered 503"},
+		{200, `{"access_token":"x"}`, "", "", 0},
+		{200, `{"access_token":"x","error":null}`, "", "", 0},
+		{200, `{"access_token":"x","error":""}`, "", "", 0},
+		{201, `{"access_token":"x"}`, "", "", 0},
+		{200, gossip, "", "", 0}, // the parser's to refuse
+		{200, `{"error":"invalid_grant"` + described, freshet.Denied, "idp: refused: invalid_grant", 0},
+		{200, `{"error":"temporarily_unavailable"` + described, freshet.Unavailable, "idp: answered 200: temporarily_unavailable", 503},
+		{200, `{"error":{"message":"` + gossip + `"}}`, freshet.Malformed, "idp: answered 200, which is neither a token nor an error of OAuth", 0},
+		{400, `{"error":"invalid_request"` + described, freshet.Denied, "idp: refused: invalid_request", 0},
+		{400, `{"error":"invalid_scope"` + described, freshet.Denied, "idp: refused: invalid_scope", 0},
+		{400, `{"error":"invalid_target"` + described, freshet.Denied, "idp: refused: invalid_target", 0},
+		{400, `{"error":"access_denied"` + described, freshet.Denied, "idp: refused: access_denied", 0},
+		{400, `{"error":"unauthorized_client"` + described, freshet.Denied, "idp: refused: unauthorized_client", 0},
+		{400, `{"error":"unsupported_grant_type"` + described, freshet.Denied, "idp: refused: unsupported_grant_type", 0},
+		{400, `{"error":"interaction_required"` + described, freshet.Denied, "idp: refused: interaction_required", 0},
+		{401, `{"error":"invalid_client"` + described, freshet.Denied, "idp: refused: invalid_client", 0},
+		{401, gossip, freshet.Denied, "idp: refused with status 401", 0},
+		{403, `{"error":"` + gossip + `"}`, freshet.Denied, "idp: refused with status 403", 0},
+		{400, `{"error":"` + gossip + `"}`, freshet.Malformed, "idp: answered 400, which is neither a token nor an error of OAuth", 0},
+		{400, `{"error":"` + strings.Repeat("x", 65) + `"}`, freshet.Malformed, "idp: answered 400, which is neither a token nor an error of OAuth", 0},
+		{404, gossip, freshet.Malformed, "idp: answered 404, which is neither a token nor an error of OAuth", 0},
+		{204, "", freshet.Malformed, "idp: answered 204, which is neither a token nor an error of OAuth", 0},
+		{408, "", freshet.Unavailable, "idp: answered 408", 0},
+		{429, gossip, freshet.Unavailable, "idp: answered 429", 0},
+		{500, `{"error":"invalid_client"` + described, freshet.Unavailable, "idp: answered 500: invalid_client", 0},
+		{503, gossip, freshet.Unavailable, "idp: answered 503", 0},
+		{400, `{"error":"temporarily_unavailable"` + described, freshet.Unavailable, "idp: answered 400: temporarily_unavailable", 503},
+		{400, `{"error":"server_error"` + described, freshet.Unavailable, "idp: answered 400: server_error", 500},
+		{400, `{"error":"slow_down"` + described, freshet.Unavailable, "idp: answered 400: slow_down", 429},
+		{429, `{"error":"invalid_request"` + described, freshet.Unavailable, "idp: answered 429: invalid_request", 0},
+		{429, `{"error":"temporarily_unavailable"` + described, freshet.Unavailable, "idp: answered 429: temporarily_unavailable", 0},
+		{502, `{"error":"server_error"` + described, freshet.Unavailable, "idp: answered 502: server_error", 0},
+		{502, `{"error":"slow_down"` + described, freshet.Unavailable, "idp: answered 502: slow_down", 429},
 	} {
 		err := src.refusal("idp", &fetch.Answer{Status: test.status, Body: []byte(test.body), Header: http.Header{"Retry-After": {"7"}}})
 		if test.kind == "" {
@@ -173,6 +183,9 @@ func TestRefusals(t *testing.T) {
 		}
 		if want := map[bool]time.Duration{true: 7 * time.Second}[e.Kind == freshet.Unavailable]; e.RetryAfter != want {
 			t.Errorf("%d: retry after %v, want %v", test.status, e.RetryAfter, want)
+		}
+		if want := cmp.Or(test.stands, test.status); e.Status != want {
+			t.Errorf("%d %s: status is %d, want %d", test.status, test.body, e.Status, want)
 		}
 		freshettest.LeakedSecrets(t, e.Error()+e.Hint, gossip)
 	}
@@ -202,7 +215,7 @@ func FuzzCredential(f *testing.F) {
 				t.Errorf("got %#v", err)
 			}
 		}
-		cred, err := credential("idp", body, freshet.Now(), 0)
+		cred, err := credential("idp", body, freshet.Validity{Sent: freshet.Now()})
 		if (cred == nil) == (err == nil) {
 			t.Fatalf("got %v and %v", cred, err)
 		}

@@ -41,6 +41,7 @@ type Source struct {
 	cfg    Config
 	client *fetch.Client
 	runner *child.Runner
+	target freshet.Target
 	keys   keys
 }
 
@@ -61,7 +62,8 @@ func New(cfg Config, runner *child.Runner) (*Source, error) {
 	if cfg.AssertionAudience == "" {
 		cfg.AssertionAudience = cfg.TokenURL
 	}
-	return &Source{cfg: cfg, client: client, runner: runner}, nil
+	target := freshet.Target{Host: fetch.Host(cfg.TokenURL), Client: cfg.ClientID}
+	return &Source{cfg: cfg, client: client, runner: runner, target: target}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike: a field of the settings may hold what was meant for a secret's place.
@@ -69,6 +71,9 @@ func (s *Source) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "oauth2(%s)", s.cf
 
 // Varies implements freshet.Varier.
 func (s *Source) Varies() freshet.Fields { return freshet.FieldScopes | freshet.FieldAudience }
+
+// Target implements freshet.Targeter: the token endpoint's host, and the client.
+func (s *Source) Target(freshet.Request) freshet.Target { return s.target }
 
 // Retrieve implements freshet.Source: one request, never repeated. An assertion is used once, and a secret is read anew, so
 // that a rotated one is in use at the next retrieval.
@@ -97,7 +102,8 @@ func (s *Source) Retrieve(ctx context.Context, req freshet.Request) (*freshet.Cr
 	if err := s.refusal(post.URL.Host, answer); err != nil {
 		return nil, err
 	}
-	return credential(post.URL.Host, answer.Body, sent, time.Duration(s.cfg.Lifetime))
+	said := freshet.Validity{Sent: sent, Date: fetch.Date(answer.Header), Lifetime: time.Duration(s.cfg.Lifetime)}
+	return credential(post.URL.Host, answer.Body, said)
 }
 
 // form is the request's body but for what authenticates the client.

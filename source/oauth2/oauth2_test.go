@@ -223,6 +223,12 @@ func upstream(t *testing.T, u freshettest.Upstream) string {
 		case freshettest.Failing:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			answer = map[string]any{"error": "server_error", "error_description": gossip}
+		case freshettest.Throttled:
+			now := freshet.Now().Wall() // whose whole second counts for both
+			w.Header().Set("Date", now.Format(http.TimeFormat))
+			w.Header().Set("Retry-After", now.Add(freshettest.ThrottledFor).Format(http.TimeFormat))
+			w.WriteHeader(http.StatusTooManyRequests)
+			answer = map[string]any{"error": "slow_down", "error_description": gossip}
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}))

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"freshet.dev/freshet"
@@ -17,9 +16,14 @@ func isCode(s string) bool {
 	return s != "" && len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
-// passing are codes that say "not now". RFC 6749 has them for the authorization endpoint, where a status cannot tell; token
-// endpoints use them too.
-var passing = []string{"temporarily_unavailable", "server_error", "slow_down"}
+// passing are codes that say "not now": code → the status that it stands for. RFC 6749 §4.1.2.1 has the first two for the
+// authorization endpoint, where a redirect cannot carry a 503 or a 500; RFC 8628 §3.5 the third. Token endpoints use them too,
+// at any status.
+var passing = map[string]int{
+	"temporarily_unavailable": http.StatusServiceUnavailable,
+	"server_error":            http.StatusInternalServerError,
+	"slow_down":               http.StatusTooManyRequests,
+}
 
 // hints say what to do about a code.
 var hints = map[string]string{
@@ -55,22 +59,29 @@ func (s *Source) refusal(host string, answer *fetch.Answer) error {
 		suffix = ": " + word
 	}
 	switch {
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500, slices.Contains(passing, word):
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500, passing[word] != 0:
 		e := freshet.Errorf(freshet.Unavailable, "%s: answered %d%s", host, status, suffix)
-		e.RetryAfter = fetch.RetryAfter(answer.Header)
+		e.Status, e.RetryAfter = status, fetch.RetryAfter(answer.Header)
+		// The greater tells more, and 429 the most.
+		if stands := passing[word]; status != http.StatusTooManyRequests && (stands > status || stands == http.StatusTooManyRequests) {
+			e.Status = stands
+		}
 		return e
 	case word != "", status == http.StatusUnauthorized, status == http.StatusForbidden:
 		if word == "" {
 			suffix = fmt.Sprintf(" with status %d", status)
 		}
 		e := freshet.Errorf(freshet.Denied, "%s: refused%s", host, suffix)
+		e.Status = status
 		if e.Hint = hints[word]; word == "invalid_client" || word == "" && status == http.StatusUnauthorized {
 			e.Hint = s.clientHint()
 		}
 		return e
 	}
-	return freshet.Errorf(freshet.Malformed, "%s: answered %d, which is neither a token nor an error of OAuth", host, status).
+	e := freshet.Errorf(freshet.Malformed, "%s: answered %d, which is neither a token nor an error of OAuth", host, status).
 		WithHint("check that token_url is the token endpoint")
+	e.Status = status
+	return e
 }
 
 // clientHint says what to check when the issuer does not believe who we are.

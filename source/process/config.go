@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"path/filepath"
@@ -69,6 +70,24 @@ func (c Config) program() string {
 		return "process"
 	}
 	return filepath.Base(c.Command[0])
+}
+
+// seed keys the digests: arguments and environment may hold what was meant for a secret's place, and an unkeyed digest of it
+// could be guessed at.
+var seed = maphash.MakeSeed()
+
+// digest tells commands with their environments apart, in this process.
+func (c Config) digest() string {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	write := func(s string) { fmt.Fprintf(&h, "%d:%s", len(s), s) }
+	for _, arg := range c.Command {
+		write(arg)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		write(name + "=" + c.Env[name])
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // String names the program and nothing else: arguments and environment may hold what was meant for a secret's place.

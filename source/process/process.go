@@ -33,6 +33,7 @@ import (
 type Source struct {
 	cfg    Config
 	runner *child.Runner
+	client string // names the command and its environment
 }
 
 // New returns a source that runs its program through runner, which bounds how many run at once in the whole process. Errors
@@ -47,7 +48,7 @@ func New(cfg Config, runner *child.Runner) (*Source, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	return &Source{cfg: cfg, runner: runner}, nil
+	return &Source{cfg: cfg, runner: runner, client: cfg.digest()}, nil
 }
 
 // Format implements fmt.Formatter, for every verb alike.
@@ -59,6 +60,12 @@ func (s *Source) Format(f fmt.State, verb rune) { s.cfg.Format(f, verb) }
 // asked for.
 func (s *Source) Varies() freshet.Fields {
 	return freshet.FieldTenant | freshet.FieldScopes | freshet.FieldAudience
+}
+
+// Target implements freshet.Targeter: the program, and as its client the whole command with its environment, by a digest. Whom
+// a program asks, and as whom, is decided there: what one helper fails at with one account says little of another's.
+func (s *Source) Target(req freshet.Request) freshet.Target {
+	return freshet.Target{Host: s.cfg.program(), Tenant: req.Tenant, Client: s.client}
 }
 
 // Placeholders is the set of fields that reach the program.

@@ -54,6 +54,7 @@ func TestConformance(t *testing.T) {
 		},
 		Request: freshet.Request{Scopes: []string{"b", "a"}},
 		Secrets: []string{password, token, gossip},
+		Absent:  map[freshettest.Upstream]string{freshettest.Throttled: "a program has no way to say so"},
 	})
 }
 

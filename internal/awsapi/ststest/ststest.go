@@ -174,6 +174,10 @@ func Behave(u freshettest.Upstream) func(http.ResponseWriter, *http.Request, Cal
 		case freshettest.Failing:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, Failing("ServiceUnavailable"))
+		case freshettest.Throttled: // STS says so with status 400
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, Failing("Throttling"))
 		}
 	}
 }
