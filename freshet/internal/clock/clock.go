@@ -51,6 +51,9 @@ func (r Reading) Until(other Reading) time.Duration {
 	return time.Duration(min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono)))
 }
 
+// Left is how long it takes until t, such as a context's deadline, by the clock that t was made with.
+func Left(t time.Time) time.Duration { return time.Until(t) }
+
 // Never is a reading that no clock reaches.
 var Never = Reading{Wall: 1<<63 - 1, Mono: 1<<63 - 1}
 
