@@ -340,6 +340,7 @@ func (c *Cache) passing(ctx context.Context, id *Identity, err *Error, p *permit
 // for one holds nothing that the input's own flight could need.
 func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event, p *permit) (*Credential, error) {
 	worker := p.worker
+	p.claims.Store(req.Claims != "")
 	if id.deriver != nil {
 		need, err := call(func() (Need, error) { return id.deriver.Needs(req), nil })
 		if err != nil {

@@ -106,15 +106,16 @@ func longer(a, b *refusal) *refusal {
 	return b
 }
 
-// reportLocked takes account of how a retrieval ended. asked tells that its issuer was; err is nil if it gave a credential.
-func (g *governor) reportLocked(keys *[3]gateKey, probes []*gate, asked bool, err *Error, now clock.Reading) {
+// reportLocked takes account of how a retrieval ended; err is nil if it brought a credential.
+func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
+	probes := p.probes
 	for _, b := range probes {
 		b.probing = false
 	}
-	if !asked {
+	if !p.asked.Load() {
 		return // the next one is the probe
 	}
-	host, target, own := keys[0], keys[1], keys[2]
+	host, target, own := p.keys[0], p.keys[1], p.keys[2]
 	if err == nil {
 		g.answeredLocked(host, target, now)
 		delete(g.gates, own)
@@ -161,14 +162,16 @@ func (g *governor) reportLocked(keys *[3]gateKey, probes []*gate, asked bool, er
 		if h != nil && h.until <= now.Mono && (h.failures >= wide || probed(host)) {
 			shut(host, 0)
 		}
-	case err.Kind == LoginNeeded:
+	case err.Kind == LoginNeeded || err.Kind == Denied || err.Kind == Invalid:
 		g.answeredLocked(host, target, now)
-		g.blockLocked(g.gate(own), loginAgain, err, now)
-	case err.Kind == Denied && err.Status == http.StatusUnauthorized: // invalid_client: RFC 6749 §5.2
-		g.answeredLocked(host, target, now)
-		g.blockLocked(g.gate(own), deniedAgain, err, now)
-	case err.Kind == Denied || err.Kind == Invalid:
-		g.answeredLocked(host, target, now)
+		// Without a login, or with a bad secret (invalid_client, RFC 6749 §5.2), it is no use for any key. What an issuer wants
+		// for a scope, or in answer to a challenge, is for that key alone, which remembers it.
+		switch {
+		case err.Kind == LoginNeeded && err.Status == 0 && !p.claims.Load():
+			g.blockLocked(g.gate(own), loginAgain, err, now)
+		case err.Kind == Denied && err.Status == http.StatusUnauthorized:
+			g.blockLocked(g.gate(own), deniedAgain, err, now)
+		}
 	case len(probes) > 0: // not what a probe had to bring
 		for _, p := range probes {
 			g.blockLocked(p, about(outage), err, now)

@@ -342,6 +342,25 @@ func TestTerminalFailuresAreRemembered(t *testing.T) {
 	}
 }
 
+// What an issuer wants to see for one scope, or in answer to a challenge, keeps nobody else from asking.
+func TestLoginForOneRequestIsOfThatRequestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		src.varies |= FieldClaims
+		id := alone(t, src)
+		src.fail(&Error{Kind: LoginNeeded, Why: "interaction_required", Status: http.StatusBadRequest})
+		mustFail(t, id, Request{Scopes: []string{"guarded"}})
+		src.fail(&Error{Kind: LoginNeeded, Why: "az cannot answer claims"})
+		mustFail(t, id, Request{Claims: challenge})
+		src.fail(nil)
+		mustGet(t, id, Request{})
+		calls := src.calls.Load()
+		mustFail(t, id, Request{Scopes: []string{"guarded"}})
+		mustFail(t, id, Request{Claims: challenge})
+		wantCalls(t, src.fake, calls)
+	})
+}
+
 func TestUnblockOpensTheIssuersGates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newIssuer("idp", "app")

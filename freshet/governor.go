@@ -62,6 +62,7 @@ type permit struct {
 	slot   bool        // it holds a slot of its identity's limit
 	ended  bool        // its outcome was reported
 	asked  atomic.Bool // its source was called
+	claims atomic.Bool // to answer a challenge
 }
 
 func (g *governor) init() {
@@ -176,7 +177,7 @@ func (g *governor) report(p *permit, err *Error) {
 		return
 	}
 	p.ended = true
-	g.reportLocked(&p.keys, p.probes, p.asked.Load(), err, clock.Now())
+	g.reportLocked(p, err, clock.Now())
 }
 
 // leave ends what admit or reserve began.

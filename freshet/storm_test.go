@@ -17,7 +17,7 @@ import (
 
 // Storms are run small with the other tests, and in full by
 //
-//	go test -run Storm -storm -v ./freshet
+//	go test -run TestStorm -storm -v .
 var storm = flag.Bool("storm", false, "run the storms in full")
 
 // stormSize is n, or a twentieth of it.
@@ -332,6 +332,9 @@ func TestStormOfWaitersOnAFailingKeyMakesOneAttempt(t *testing.T) {
 // use all along.
 func TestStormOfKeysThatComeAndGoIsBounded(t *testing.T) {
 	keys := stormSize(1_000_000)
+	if raceEnabled {
+		keys /= 5
+	}
 	bound := keys / 10
 	hot := bound / 100
 	src := &masses{}

@@ -18,6 +18,27 @@
 // Provider therefore calls the Invalidate method of what it wraps when that gives again what is to be replaced. The wrapped cache
 // is the Provider's from then on: who uses it beside the Provider loses what it holds each time.
 //
+// # Refused credentials
+//
+// [Provider.ReplaceRefused] has clients notice that a service refuses what they sign with, and go on with other credentials. The
+// SDK has no such thing: nothing in it calls the Invalidate of its own cache. A Provider has an Invalidate too, for programs that
+// do, next to [Provider.Reject] and [Provider.Replace], which say what was refused.
+//
+// # Issuers in trouble
+//
+// What an issuer says of itself is obeyed for every caller: its Retry-After, and a pause where it throttles without one; see
+// [Config].Target. The SDK's own retries would keep everybody waiting and ask a throttled issuer again. A configuration hands its
+// Retryer to the providers that it loads, so they can be turned off for these alone:
+//
+//	cfg, err := config.LoadDefaultConfig(ctx, config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }))
+//	…
+//	cfg.Retryer = nil // clients made from here on retry as usual
+//
+// Where a program makes the provider's client itself, that client's options take aws.NopRetryer too.
+//
+// A caller whose context has a deadline that is later than the next attempt waits for that, if there are no keys to answer with;
+// one without is told at once. An aws.CredentialsCache does not pass deadlines on.
+//
 // # Instances of EC2
 //
 // While an instance's metadata service is down, the SDK goes on with the keys that it has, past the end that it gave them, which

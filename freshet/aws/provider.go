@@ -21,6 +21,11 @@ type Config struct {
 	Cache *freshet.Cache
 	// Timeout bounds a retrieval, which no caller's context does; 0 means one minute.
 	Timeout time.Duration
+	// Target is whom the provider asks, and as whom, which a provider does not say: such as the STS endpoint's host and the role's
+	// account. What that issuer answers with Retry-After, a throttle or repeated 5xx then holds for every identity of Cache with
+	// the same Target. Where Host is empty, it is the instance's metadata service for keys that come from there, and otherwise the
+	// provider's own.
+	Target freshet.Target
 }
 
 // Provider is an aws.CredentialsProvider that shares what another provider retrieves. Its methods may be called by many
@@ -35,6 +40,7 @@ type state struct {
 	identity *freshet.Identity
 	handle   *freshet.Handle
 	rendered atomic.Pointer[rendered]
+	invalid  atomic.Pointer[string] // fingerprint of what Invalidate was called on last; nil: it was not
 }
 
 // rendered is a version of the credentials as the SDK has them.
@@ -72,6 +78,7 @@ func New(p aws.CredentialsProvider, cfg Config) (*Provider, error) {
 		}
 	}
 	src := newSource(p)
+	src.target = target(&cfg, p)
 	id, err := cfg.Cache.Add(freshet.IdentityConfig{
 		Name: cfg.Name, Kind: strings.TrimPrefix(fmt.Sprintf("%T", p), "*"), Source: src, Timeout: cfg.Timeout,
 	})
@@ -93,6 +100,9 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	a, err := s.handle.Get(ctx)
 	if err != nil {
 		return aws.Credentials{}, ended(ctx, err)
+	}
+	if a.Rejected {
+		a = s.revalidated(ctx, a)
 	}
 	return s.keys(a), nil
 }
@@ -152,13 +162,50 @@ func (s *state) render(a freshet.Answer) *rendered {
 //
 // Only a service's word that the credentials themselves are bad is a reason: ExpiredToken, ExpiredTokenException,
 // InvalidClientTokenId, InvalidAccessKeyId, UnrecognizedClientException. AccessDenied speaks of rights, which new ones do not
-// change.
+// change. [Provider.ReplaceRefused] has the SDK's clients do all this.
 //
 // An aws.CredentialsCache above keeps what it has until it is told as well, by its Invalidate.
 func (p *Provider) Reject(refused aws.Credentials) bool {
 	cred, err := credential(refused, freshet.Validity{Static: true})
 	return err == nil && p.s.identity.Reject(cred.Fingerprint())
 }
+
+// Invalidate is what an aws.CredentialsCache has for whoever was refused and does not say with which credentials: it rejects those
+// that are served now, and Retrieve waits for others, or goes on with the same while there are none.
+func (p *Provider) Invalidate() {
+	a, err := p.s.handle.Get(over)
+	if err != nil {
+		return // there is nothing to invalidate
+	}
+	refused := a.Credential.Fingerprint()
+	p.s.invalid.Store(&refused)
+	p.s.identity.Reject(refused)
+}
+
+// over is a context that has ended: who asks with it gets what is in memory, and waits for nothing.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// revalidated is what to answer with in place of an answer that was rejected, if that was by Invalidate and there are others.
+func (s *state) revalidated(ctx context.Context, a freshet.Answer) freshet.Answer {
+	refused := s.invalid.Load()
+	if refused == nil || *refused != a.Credential.Fingerprint() {
+		return a
+	}
+	if other, err := s.identity.Get(impatient{ctx}, freshet.Request{Rejected: *refused}); err == nil {
+		return other
+	}
+	return a
+}
+
+// impatient is a context that ends with another and shows no deadline. The engine holds a caller that has one until its issuer may
+// be asked again; whoever has an answer already does not wait for that.
+type impatient struct{ context.Context }
+
+func (impatient) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // AdjustExpiresBy leaves Expires alone: an aws.CredentialsCache with an ExpiryWindow would come back before there is anything
 // new. It makes a Provider an aws.AdjustExpiresByCredentialsCacheStrategy.

@@ -160,6 +160,7 @@ func TestPanicOfTheProviderIsAnError(t *testing.T) {
 			freshettest.LeakedSecrets(t, c.err.Error(), answerText)
 		}
 		f.reply = nil
+		time.Sleep(5 * time.Second)
 		mustRetrieve(t, p)
 	})
 }

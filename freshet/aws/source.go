@@ -11,8 +11,9 @@ import (
 
 // source is the wrapped provider as freshet sees it.
 type source struct {
-	inner aws.CredentialsProvider
-	cache interface{ Invalidate() } // inner, if it is a cache that may be emptied
+	inner  aws.CredentialsProvider
+	cache  interface{ Invalidate() } // inner, if it is a cache that may be emptied
+	target freshet.Target
 
 	mu   sync.Mutex  // never held over a call of inner
 	kept [4]original // the latest, newest first: more than a key has versions and flights, but for sources that ignore deadlines
@@ -26,11 +27,31 @@ type original struct {
 
 func newSource(p aws.CredentialsProvider) *source {
 	s := &source{inner: p}
-	if !ofInstance(p) {
+	if _, ours := p.(*Provider); !ours && !ofInstance(p) {
 		s.cache, _ = p.(interface{ Invalidate() })
 	}
 	return s
 }
+
+// metadata is an instance's metadata service, which every instance has one of.
+const metadata = "169.254.169.254"
+
+// target is whom a provider asks, as far as that is known: cfg's word, or else what its sources say. One that says nothing has
+// limits of its own.
+func target(cfg *Config, p aws.CredentialsProvider) freshet.Target {
+	t := cfg.Target
+	switch {
+	case t.Host != "":
+	case ofInstance(p):
+		t.Host = metadata
+	default:
+		t.Host = cfg.Name
+	}
+	return t
+}
+
+// Target makes a source a [freshet.Targeter].
+func (s *source) Target(freshet.Request) freshet.Target { return s.target }
 
 // ofInstance reports whether keys come from an instance's metadata service. A cache over that one keeps them past their end while
 // the service is down, by way of ec2rolecreds.Provider.HandleFailToRefresh, and has none to keep once it was emptied. The last of
@@ -105,6 +126,18 @@ func (s *source) keep(cred *freshet.Credential, keys aws.Credentials) {
 	defer s.mu.Unlock()
 	copy(s.kept[1:], s.kept[:])
 	s.kept[0] = original{cred, keys}
+}
+
+// known is the fingerprint of the keys with this id and session token, if they are of the latest; otherwise "".
+func (s *source) known(id, session string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.kept {
+		if o.cred != nil && o.keys.AccessKeyID == id && o.keys.SessionToken == session {
+			return o.cred.Fingerprint()
+		}
+	}
+	return ""
 }
 
 // original is what the provider gave for a credential, or as much of it as the credential tells.

@@ -26,6 +26,11 @@ type Config struct {
 	// Timeout bounds a retrieval, which no caller's context does; 0 means one minute. A credential that asks a person to log in
 	// needs more.
 	Timeout time.Duration
+	// Target is whom the credential asks, and as whom. What that issuer answers with Retry-After, 429 or repeated 5xx holds for
+	// every identity of Cache with the same Target; a request's tenant takes the place of its Tenant. Where Host is empty, it is
+	// that of AZURE_AUTHORITY_HOST or of Azure's public cloud for those credentials of azidentity that ask it, each as a client of
+	// its own unless Client is given, and for any other credential its own.
+	Target freshet.Target
 }
 
 // Credential is an azcore.TokenCredential that shares the tokens of another. Its methods may be called by many goroutines. It
@@ -35,7 +40,6 @@ type Credential struct {
 }
 
 type state struct {
-	source   *source
 	identity *freshet.Identity
 	ways     ways
 }
@@ -69,12 +73,13 @@ func New(cred azcore.TokenCredential, cfg Config) (*Credential, error) {
 			cfg.Name = fmt.Sprintf("azure-%d", n)
 		}
 	}
-	src := &source{inner: cred, name: cfg.Name, kind: strings.TrimPrefix(fmt.Sprintf("%T", cred), "*")}
-	id, err := cfg.Cache.Add(freshet.IdentityConfig{Name: src.name, Kind: src.kind, Source: src, Timeout: cfg.Timeout})
+	kind := strings.TrimPrefix(fmt.Sprintf("%T", cred), "*")
+	src := &source{inner: cred, target: target(&cfg, kind)}
+	id, err := cfg.Cache.Add(freshet.IdentityConfig{Name: cfg.Name, Kind: kind, Source: src, Timeout: cfg.Timeout})
 	if err != nil {
 		return nil, err
 	}
-	return &Credential{&state{source: src, identity: id}}, nil
+	return &Credential{&state{identity: id}}, nil
 }
 
 // GetToken makes a Credential an azcore.TokenCredential. RefreshOn is just after the token is to be replaced. A caller whose
@@ -103,59 +108,32 @@ func (s *state) answer(ctx context.Context, o *policy.TokenRequestOptions) (fres
 	if w := s.ways.add(s.identity, o); w != nil {
 		return s.follow(ctx, w)
 	}
-	req := request(o)
-	return s.get(ctx, nil, &req)
-}
-
-// ended is a context that has: who asks with it gets what is in memory, and waits for nothing.
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-// known answers a request without a retrieval: with the token in memory, or with its last failure while that is remembered.
-// Otherwise it returns neither.
-func (s *state) known(ctx context.Context, req *freshet.Request) (freshet.Answer, error) {
-	if ctx.Err() != nil {
-		return freshet.Answer{}, nil
-	}
-	if a, err := s.identity.Get(ended, *req); err == nil {
-		return a, nil
-	}
-	return freshet.Answer{}, s.source.remembered(req)
-}
-
-// get gets the token of a request, of which h is the handle if there is one, without a retrieval where one has just failed.
-func (s *state) get(ctx context.Context, h *freshet.Handle, req *freshet.Request) (freshet.Answer, error) {
-	if s.source.failing.Load() {
-		if a, err := s.known(ctx, req); a.Credential != nil || err != nil {
-			return a, err
-		}
-	}
-	if h == nil {
-		return s.identity.Get(ctx, *req)
-	}
-	return h.Get(ctx)
+	return s.identity.Get(ctx, request(o))
 }
 
 // follow gets the token at the end of a way. Where a challenge's token has ended and the issuer gives none with its claims, the
 // request as it was put is the better one. An issuer that does not answer would not answer that either, and the caller would wait
 // twice.
 func (s *state) follow(ctx context.Context, w *way) (freshet.Answer, error) {
-	a, err := s.get(ctx, w.handle, &w.request)
+	a, err := w.handle.Get(ctx)
 	if err == nil || w.request.Claims == "" || !errors.Is(err, freshet.Denied) && !errors.Is(err, freshet.LoginNeeded) {
 		return a, err
 	}
 	s.ways.straighten(w)
 	plain := w.request
 	plain.Claims = ""
-	return s.get(ctx, nil, &plain)
+	return s.identity.Get(ctx, plain)
 }
 
 // settled is how old a token must be for the challenge that it answered to mean, if it comes again, that this token was refused.
 // Until then it comes from those who were challenged at the same time, and for the token before.
 const settled = 30 * time.Second
+
+// impatient is a context that ends with another and shows no deadline. The engine holds a caller that has one until its issuer may
+// be asked again; whoever has an answer already does not wait for that.
+type impatient struct{ context.Context }
+
+func (impatient) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // challenged answers a claims challenge, and has those who ask without claims get that answer from now on.
 func (s *state) challenged(ctx context.Context, o *policy.TokenRequestOptions) (freshet.Answer, error) {
@@ -164,13 +142,13 @@ func (s *state) challenged(ctx context.Context, o *policy.TokenRequestOptions) (
 	if err != nil {
 		return freshet.Answer{}, err
 	}
-	a, err := s.get(ctx, h, &req)
+	a, err := h.Get(ctx)
 	if err != nil {
 		return a, err
 	}
 	if !a.Retrieved && a.Credential.Issued().Elapsed() >= settled {
 		req.Rejected = a.Credential.Fingerprint()
-		switch newer, err := s.identity.Get(ctx, req); {
+		switch newer, err := s.identity.Get(impatient{ctx}, req); {
 		case err == nil:
 			a = newer
 		case ctx.Err() != nil:

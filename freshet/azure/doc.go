@@ -29,9 +29,21 @@
 //
 // Errors wrap the wrapped credential's own, for errors.As: azidentity's AuthenticationFailedError is found, azcore's retry policy
 // sees that it is not to be retried, and ChainedTokenCredential knows a credential that is unavailable. Their text, which quotes
-// the issuer's answer, is not shown. BearerTokenPolicy lets its callers in one by one, so that a hundred who waited behind a
-// failure would repeat it one after the other. A failure is therefore answered again for as long as it took, and a second at
-// most, without a retrieval, to whom no token in memory can answer.
+// the issuer's answer, is not shown. What a login would mend is of kind [freshet.LoginNeeded] and names the command, where the
+// credential does.
+//
+// A failure is remembered, for as long as the issuer says or a few seconds: BearerTokenPolicy lets its callers in one by one, and
+// a hundred who waited behind a failure would repeat it one after the other. A caller whose context has a deadline that is later
+// than the next attempt waits for that, if no token in memory can answer; one whose context has none is told at once.
+// BearerTokenPolicy passes on the context of the request that it lets in, and has the others wait as long, whatever theirs say.
+//
+// # Issuers in trouble
+//
+// What an issuer says of itself is obeyed for every caller: its Retry-After, and a pause where it answers 429 without one; see
+// [Config].Target. azidentity's own retries would keep everybody waiting and ask a throttled issuer again: turn them off where the
+// credential is made.
+//
+//	opts.ClientOptions.Retry.MaxRetries = -1 // of azidentity.ClientSecretCredentialOptions, and so on
 //
 // # Life
 //

@@ -37,10 +37,11 @@ func (f *fake) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azco
 	n := f.calls.Add(1)
 	f.mu.Lock()
 	f.asked = append(f.asked, o)
+	takes := f.takes
 	f.mu.Unlock()
-	if f.takes > 0 {
+	if takes > 0 {
 		select {
-		case <-time.After(f.takes):
+		case <-time.After(takes):
 		case <-ctx.Done():
 			return azcore.AccessToken{}, ctx.Err()
 		}
@@ -74,6 +75,13 @@ func (f *fake) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
+}
+
+// slow makes retrievals take so long from now on.
+func (f *fake) slow(takes time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.takes = takes
 }
 
 // claims are those that the credential was asked for, in order.

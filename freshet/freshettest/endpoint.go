@@ -46,10 +46,10 @@ const (
 	hold           = 60 * time.Second      // a retrieval that takes its time
 )
 
-// Endpoint runs the conformance suite that every endpoint passes: it hands out what its door gives, marked when it is stale; what
-// lacks the secret, comes from a web page, through a proxy or to another host's name, is too large, too slow, or no request of the
-// dialect, is refused before the door is asked; each kind of failure has the dialect's status; every answer is JSON that no cache
-// keeps; and none but a credential's own holds a secret.
+// Endpoint runs the conformance suite that every endpoint passes: it hands out what its door gives, marked while it is stale, and
+// tells the door how long its client can wait; what lacks the secret, comes from a web page, through a proxy or to another host's
+// name, is too large, too slow, or no request of the dialect, is refused before the door is asked; each kind of failure has the
+// dialect's status; every answer is JSON that no cache keeps; and none but a credential's own holds a secret.
 func Endpoint(t *testing.T, s EndpointSuite) {
 	t.Helper()
 	for _, c := range endpointCases {
@@ -68,8 +68,9 @@ type endpointCase struct {
 // endpointTrial is an endpoint that is tried.
 type endpointTrial struct {
 	*EndpointSuite
-	door *Door
-	dial func() (net.Conn, error)
+	door   *Door
+	writes time.Duration // how long the server takes over an answer; 0: as long as it takes
+	dial   func() (net.Conn, error)
 }
 
 func (s *EndpointSuite) judge(t testing.TB, try func(*endpointTrial) []string) []string {
@@ -96,7 +97,7 @@ func (s *EndpointSuite) judge(t testing.TB, try func(*endpointTrial) []string) [
 		<-done
 		time.Sleep(time.Second) // net/http lingers for half of one where it has not read all that was sent
 	}()
-	return try(&endpointTrial{s, door, func() (net.Conn, error) {
+	return try(&endpointTrial{s, door, server.WriteTimeout, func() (net.Conn, error) {
 		return network.DialContext(context.Background(), "tcp", endpointHost)
 	}})
 }
@@ -192,7 +193,7 @@ func (e *endpointTrial) refused(what string, r reply, want int) []string {
 }
 
 var endpointCases = []endpointCase{
-	{"hands out", judgeHandOut}, {"twenty at once", judgeMany}, {"slow door", judgeSlowDoor}, {"client that leaves", judgeLeaving},
+	{"hands out", judgeHandOut}, {"stale", judgeStale}, {"holds", judgeHold}, {"twenty at once", judgeMany}, {"slow door", judgeSlowDoor}, {"client that leaves", judgeLeaving},
 	{"failures", judgeFailures}, {"another type", judgeOtherTypes},
 	{"without the secret", judgeSecret}, {"foreign host", judgeHost}, {"web page or proxy", judgePage}, {"wrong method", judgeMethod},
 	{"wrong path", judgePath}, {"huge", judgeHuge}, {"slow", judgeSlow},
@@ -207,16 +208,40 @@ func judgeHandOut(e *endpointTrial) []string {
 	if name, _ := e.door.Last(); name != EndpointIdentity {
 		problems = append(problems, fmt.Sprintf("the door was asked for %q", name))
 	}
-	if r.header.Get("Freshet-Stale") != "" {
-		problems = append(problems, "a fresh credential is marked stale")
-	}
+	return problems
+}
+
+// judgeStale has one version grow stale and be well again, as it is when a later attempt brings it once more, and then fail.
+func judgeStale(e *endpointTrial) []string {
+	var problems []string
 	a, _ := e.door.answer(context.Background())
-	a.Stale = true
-	e.door.Answer(a)
-	if r := e.send(endpointSecret, nil); r.status != http.StatusOK || r.header.Get("Freshet-Stale") != "true" {
-		problems = append(problems, fmt.Sprintf("status %d with Freshet-Stale %q for a stale credential, want 200 with true", r.status, r.header.Get("Freshet-Stale")))
+	for i, stale := range []bool{false, true, true, false} {
+		a.Stale = stale
+		e.door.Answer(a)
+		r := e.send(endpointSecret, nil)
+		if got, marked := r.header["Freshet-Stale"]; r.status != http.StatusOK || marked != stale || marked && got[0] != "true" {
+			problems = append(problems, fmt.Sprintf("answer %d: status %d with Freshet-Stale %q for a credential that is stale: %v", i, r.status, got, stale))
+		}
+	}
+	e.door.Fail(freshet.Errorf(freshet.Unavailable, "down"))
+	if _, marked := e.send(endpointSecret, nil).header["Freshet-Stale"]; marked {
+		problems = append(problems, "a refusal is marked stale")
 	}
 	return problems
+}
+
+// judgeHold looks whether the endpoint says how long its client waits, and would still be there to answer: a retrieval that takes
+// its time may come first.
+func judgeHold(e *endpointTrial) []string {
+	e.send(endpointSecret, nil)
+	_, req := e.door.Last()
+	switch {
+	case req.Hold <= 0:
+		return []string{"the door is not told how long the client can wait"}
+	case e.writes > 0 && e.writes < hold+req.Hold:
+		return []string{fmt.Sprintf("the server cuts an answer after %v, and the door may hold it for %v beside the retrieval", e.writes, req.Hold)}
+	}
+	return nil
 }
 
 func judgeMany(e *endpointTrial) []string {

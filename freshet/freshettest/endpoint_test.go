@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,22 @@ type endpointModel struct {
 	secret string
 	method string
 	fault  string
+	once   *sync.Once // for the fault that keeps a mark with its version
+	mark   *bool
+}
+
+// marks reports whether the answer is to be marked stale.
+func (m endpointModel) marks(a freshet.Answer) bool {
+	switch m.fault {
+	case "stale":
+		return false
+	case "always stale":
+		return true
+	case "stale as at first":
+		m.once.Do(func() { *m.mark = a.Stale })
+		return *m.mark
+	}
+	return a.Stale
 }
 
 func (m endpointModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +86,14 @@ func (m endpointModel) answer(w http.ResponseWriter, r *http.Request) {
 	if m.fault == "another identity" {
 		name = "other"
 	}
-	a, err := m.door.Get(ctx, name, freshet.Request{})
+	req := freshet.Request{Hold: 20 * time.Second}
+	switch m.fault {
+	case "no hold":
+		req.Hold = 0
+	case "endless hold":
+		req.Hold = time.Minute
+	}
+	a, err := m.door.Get(ctx, name, req)
 	if err == nil && a.Credential.Type() != freshet.Bearer && m.fault != "any type" {
 		err = freshet.Errorf(freshet.Invalid, "type")
 	}
@@ -86,10 +110,13 @@ func (m endpointModel) answer(w http.ResponseWriter, r *http.Request) {
 		if status == 0 {
 			status = 500
 		}
+		if m.fault == "stale refusals" {
+			w.Header().Set("Freshet-Stale", "true")
+		}
 		m.fail(w, status, text)
 		return
 	}
-	if a.Stale && m.fault != "stale" {
+	if m.marks(a) {
 		w.Header().Set("Freshet-Stale", "true")
 	}
 	doc := map[string]string{"token": a.Credential.Token() + string(a.Credential.AWS().SecretAccessKey)}
@@ -120,7 +147,7 @@ func (m endpointModel) write(w http.ResponseWriter, status int, doc map[string]s
 func modelSuite(method, fault string) EndpointSuite {
 	return EndpointSuite{
 		New: func(d *Door, secret string) *http.Server {
-			s := &http.Server{Handler: endpointModel{d, secret, method, fault}, ReadTimeout: 10 * time.Second, WriteTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10}
+			s := &http.Server{Handler: endpointModel{d, secret, method, fault, new(sync.Once), new(bool)}, ReadTimeout: 10 * time.Second, WriteTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10}
 			switch fault {
 			case "patient":
 				s.ReadTimeout = 0
@@ -158,7 +185,8 @@ func TestEndpointSuiteFindsFaults(t *testing.T) {
 		"any host": "foreign host", "pages": "web page or proxy", "huge bodies": "huge", "huge headers": "huge", "any path": "wrong path",
 		"any method": "wrong method", "no secret": "without the secret", "tells the secret": "without the secret", "half bodies": "slow",
 		"patient": "slow", "hasty": "slow door", "detached": "client that leaves", "another identity": "hands out", "any type": "another type",
-		"tells causes": "failures", "no retry time": "failures", "stale": "hands out", "torn answers": "twenty at once",
+		"tells causes": "failures", "no retry time": "failures", "stale": "stale", "always stale": "stale", "stale as at first": "stale", "stale refusals": "stale",
+		"no hold": "holds", "endless hold": "holds", "torn answers": "twenty at once",
 		"no type": "hands out", "caches": "hands out", "no JSON": "hands out",
 	} {
 		t.Run(fault, func(t *testing.T) {

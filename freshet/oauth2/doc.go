@@ -7,7 +7,7 @@
 // # Where it goes
 //
 // [Source.Transport] is the way for HTTP clients: a request waits for a token as long as its own context allows, and a token
-// that the server calls invalid is replaced. oauth2.NewClient works too. It puts an oauth2.ReuseTokenSource above, which holds a
+// that the server calls invalid is replaced, and the request made once more. oauth2.NewClient works too. It puts an oauth2.ReuseTokenSource above, which holds a
 // token until 10 s before its Expiry and then locks every caller out while it asks for the next one, so the Expiry that a
 // [Source] reports is 10 s after the token is to be replaced, if that is before its true end: the ReuseTokenSource comes back
 // when the replacement is due, and is answered from memory.
@@ -28,9 +28,14 @@
 //
 // # Failures
 //
-// A ReuseTokenSource lets its callers in one by one, so that a hundred who waited behind a failure would repeat it one after the
-// other. A failure is therefore answered again for as long as it took, and a second at most, without a retrieval, while there is
-// no token to answer with.
+// A failure is remembered, for as long as the token endpoint says or a few seconds: a ReuseTokenSource lets its callers in one by
+// one, and a hundred who waited behind a failure would repeat it one after the other. A caller whose context has a deadline that is
+// later than the next attempt waits for that, if there is no token to answer with; one without, as every caller of
+// [Source.Token] is, gets the error at once.
+//
+// What the token endpoint says of itself is obeyed for every caller: its Retry-After, and a pause where it answers 429 without one.
+// x/oauth2 repeats no request, but as long as no token has come it asks each time in both ways that a client can authenticate, if
+// AuthStyle is left open: set it, so that an endpoint in trouble is asked once.
 //
 // # Life
 //

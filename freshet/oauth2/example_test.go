@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	freshetoauth2 "freshet.dev/freshet/oauth2"
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
 
@@ -27,7 +28,9 @@ func Example() {
 	}))
 	defer api.Close()
 
-	conf := clientcredentials.Config{ClientID: "client", ClientSecret: "secret", TokenURL: issuer.URL}
+	conf := clientcredentials.Config{
+		ClientID: "client", ClientSecret: "secret", TokenURL: issuer.URL, AuthStyle: oauth2.AuthStyleInHeader,
+	}
 	src := freshetoauth2.Wrap(conf.TokenSource(context.Background()))
 	client := &http.Client{Transport: src.Transport(nil)}
 

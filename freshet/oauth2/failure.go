@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"freshet.dev/freshet"
@@ -15,7 +16,9 @@ import (
 // the answer. What the error says by a number or by one of RFC 6749's words is public.
 func failure(err error) *freshet.Error {
 	if nested, ok := errors.AsType[*freshet.Error](err); ok {
-		return &freshet.Error{Kind: nested.Kind, Why: nested.Error(), Hint: nested.Hint, RetryAfter: nested.RetryAfter, Cause: err}
+		return &freshet.Error{
+			Kind: nested.Kind, Why: nested.Error(), Hint: nested.Hint, RetryAfter: nested.RetryAfter, Status: nested.Status, Cause: err,
+		}
 	}
 	e := &freshet.Error{Kind: freshet.Unavailable, Why: fmt.Sprintf("token source failed with a %T", err), Cause: err}
 	refused, ok := errors.AsType[*oauth2.RetrieveError](err)
@@ -24,10 +27,12 @@ func failure(err error) *freshet.Error {
 	}
 	if refused.Response != nil {
 		e.Why = fmt.Sprintf("token endpoint answered %d", refused.Response.StatusCode)
-		e.RetryAfter = retryAfter(refused.Response.Header)
+		e.Status, e.RetryAfter = refused.Response.StatusCode, retryAfter(refused.Response.Header)
 	}
 	if kind, ok := kinds[refused.ErrorCode]; ok {
-		e.Kind = kind
+		if e.Status != http.StatusTooManyRequests && e.Status < 500 {
+			e.Kind = kind
+		}
 		e.Why = "token endpoint answered " + refused.ErrorCode
 	}
 	return e
@@ -46,14 +51,23 @@ var kinds = map[string]freshet.Kind{
 	"temporarily_unavailable": freshet.Unavailable,
 }
 
-// retryAfter reads RFC 9110 §10.2.3; 0 where there is none.
+// maxRetryAfter bounds how long an issuer can silence us: longer is a mistake.
+const maxRetryAfter = time.Hour
+
+// retryAfter reads RFC 9110 §10.2.3, at most an hour; 0 where there is none. A date counts from the answer's own Date, so that
+// neither clock need be right.
 func retryAfter(h http.Header) time.Duration {
-	text := h.Get("Retry-After")
-	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
+	text := strings.TrimSpace(h.Get("Retry-After"))
+	if n, err := strconv.ParseUint(text, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
 	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(0, at.Sub(freshet.Now().Wall()))
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
 	}
-	return 0
+	from, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		from = freshet.Now().Wall()
+	}
+	return min(max(0, at.Sub(from)), maxRetryAfter)
 }

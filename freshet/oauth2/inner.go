@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet"
@@ -18,12 +17,10 @@ type inner struct {
 	src      oauth2.TokenSource
 	reuse    bool // src is a ReuseTokenSource
 	lifetime time.Duration
-	name     string // of the identity that this is the source of
-	kind     string
+	target   freshet.Target
 
-	failed atomic.Pointer[failed] // nil if the last retrieval did not fail
-	mu     sync.Mutex             // never held over a call of src
-	kept   [4]original            // the latest, newest first: a key has one version, and a flight that outlived its time may add one
+	mu   sync.Mutex  // never held over a call of src
+	kept [4]original // the latest, newest first: a key has one version, and a flight that outlived its time may add one
 }
 
 // original is what the source gave, with what a freshet.Credential has no place for.
@@ -32,27 +29,16 @@ type original struct {
 	token oauth2.Token
 }
 
-// failed is a failure.
-type failed struct {
-	err  *freshet.Error
-	at   freshet.Instant
-	took time.Duration
-}
-
-// memory is how long a failure is remembered at most.
-const memory = time.Second
+// Target makes an inner a [freshet.Targeter].
+func (in *inner) Target(freshet.Request) freshet.Target { return in.target }
 
 // Retrieve asks the source. oauth2.TokenSource has no context: the engine above releases who waits.
 func (in *inner) Retrieve(context.Context, freshet.Request) (*freshet.Credential, error) {
 	sent := freshet.Now()
 	token, err := in.next().Token()
 	if err != nil {
-		e := failure(err)
-		e.Identity, e.Source = in.name, in.kind
-		in.failed.Store(&failed{err: e, at: freshet.Now(), took: min(sent.Elapsed(), memory)})
-		return nil, e
+		return nil, failure(err)
 	}
-	in.failed.Store(nil)
 	if token == nil {
 		return nil, freshet.Errorf(freshet.Malformed, "source returned neither a token nor an error")
 	}

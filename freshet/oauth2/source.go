@@ -22,6 +22,10 @@ type Config struct {
 	Timeout time.Duration
 	// Lifetime is that of tokens that do not say when they expire; 0 means that they do not.
 	Lifetime time.Duration
+	// Target is whom the source asks, and as whom, which a TokenSource does not say: the token endpoint's host and the client id.
+	// What that issuer answers with Retry-After, 429 or repeated 5xx then holds for every identity of Cache with the same Target.
+	// The zero value holds for this one alone.
+	Target freshet.Target
 }
 
 // Source is an oauth2.TokenSource that shares the tokens of another. Its methods may be called by many goroutines. It prints as
@@ -77,11 +81,13 @@ func New(src oauth2.TokenSource, cfg Config) (*Source, error) {
 	}
 	// ReuseTokenSource returns what is one already.
 	in := &inner{
-		src: src, lifetime: cfg.Lifetime, reuse: oauth2.ReuseTokenSource(nil, src) == src,
-		name: cfg.Name, kind: strings.TrimPrefix(fmt.Sprintf("%T", src), "*"),
+		src: src, lifetime: cfg.Lifetime, reuse: oauth2.ReuseTokenSource(nil, src) == src, target: cfg.Target,
+	}
+	if in.target.Host == "" {
+		in.target.Host = cfg.Name
 	}
 	id, err := cfg.Cache.Add(freshet.IdentityConfig{
-		Name: in.name, Kind: in.kind, Source: in, Timeout: cfg.Timeout,
+		Name: cfg.Name, Kind: strings.TrimPrefix(fmt.Sprintf("%T", src), "*"), Source: in, Timeout: cfg.Timeout,
 		Concurrency: 1, // x/oauth2's refresher is not safe for two callers, and a retrieval may outlive its time
 	})
 	if err != nil {
@@ -101,7 +107,7 @@ func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.
 // TokenContext returns a copy of the token served, or waits for one up to ctx, whose end leaves the retrieval to the others.
 // Errors wrap the wrapped source's own, whose text they do not show.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
-	a, err := s.s.get(ctx)
+	a, err := s.s.handle.Get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,25 +144,6 @@ func fingerprint(t *oauth2.Token) string {
 		return ""
 	}
 	return cred.Fingerprint()
-}
-
-// ended is a context that has: who asks with it gets what is in memory, and waits for nothing.
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-// get answers from memory, else with the last failure while that is remembered, which makes no retrieval, else with what comes.
-func (s *state) get(ctx context.Context) (freshet.Answer, error) {
-	f := s.inner.failed.Load()
-	if f == nil || f.at.Elapsed() >= f.took || ctx.Err() != nil {
-		return s.handle.Get(ctx)
-	}
-	if a, err := s.handle.Get(ended); err == nil {
-		return a, nil
-	}
-	return freshet.Answer{}, f.err
 }
 
 // copy is an answer as a caller gets it, to keep and to change.
