@@ -14,10 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// One line after loading; every client made of cfg then shares what is retrieved.
+// One line after loading; every client made of cfg then shares what is retrieved. The providers that are loaded make no retries of
+// their own: freshet does.
 func Example_aws() {
 	calls := 0
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRegion("eu-central-1"),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithCredentialsProvider(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			calls++
 			return aws.Credentials{
@@ -30,6 +32,7 @@ func Example_aws() {
 		return
 	}
 	cfg.Credentials = freshetaws.Wrap(cfg.Credentials)
+	cfg.Retryer = nil // clients made from here on retry as usual
 
 	var wg sync.WaitGroup
 	for range 50 {

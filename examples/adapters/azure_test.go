@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"freshet.dev/freshet"
 	freshetazure "freshet.dev/freshet/azure"
@@ -25,7 +27,8 @@ type entra struct {
 	mu     sync.Mutex
 	tokens int
 	claims []string // that came with the requests for tokens
-	refuse bool
+	refuse int      // status; 0: it gives tokens
+	wait   string   // Retry-After
 }
 
 func (e *entra) Do(req *http.Request) (*http.Response, error) {
@@ -38,21 +41,25 @@ func (e *entra) Do(req *http.Request) (*http.Response, error) {
 		e.tokens++
 		e.claims = append(e.claims, req.PostForm.Get("claims"))
 		body = fmt.Sprintf(`{"token_type":"Bearer","expires_in":3600,"access_token":"token-%d"}`, e.tokens)
-		if e.refuse {
-			status, body = http.StatusUnauthorized, `{"error":"invalid_client","error_description":"hunter2-hunter2"}`
+		if e.refuse != 0 {
+			status, body = e.refuse, `{"error":"invalid_client","error_description":"hunter2-hunter2"}`
 		}
 	}
-	return &http.Response{
-		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
-	}, nil
+	header := http.Header{"Content-Type": {"application/json"}}
+	if status != http.StatusOK && e.wait != "" {
+		header.Set("Retry-After", e.wait)
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
 }
 
-// credential is a service principal's, at that issuer.
+// credential is a service principal's, at that issuer. It makes no retries of its own: freshet does, and keeps to what the issuer
+// says of them for all callers.
 func (e *entra) credential() (azcore.TokenCredential, error) {
 	return azidentity.NewClientSecretCredential("tenant", "client", "secret", &azidentity.ClientSecretCredentialOptions{
 		DisableInstanceDiscovery: true,
 		ClientOptions: policy.ClientOptions{
 			Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: "https://login.example/"}, Transport: e,
+			Retry: policy.RetryOptions{MaxRetries: -1},
 		},
 	})
 }
@@ -103,7 +110,7 @@ func TestClaimsReachTheIssuerAndTheirTokenStays(t *testing.T) {
 }
 
 func TestAzidentitysErrorsStayWhatTheyAre(t *testing.T) {
-	issuer := &entra{refuse: true}
+	issuer := &entra{refuse: http.StatusUnauthorized}
 	inner, err := issuer.credential()
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +126,48 @@ func TestAzidentitysErrorsStayWhatTheyAre(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%q quotes the answer", err)
+	}
+}
+
+// Without Retry.MaxRetries: -1 azidentity would sleep and ask again, three times, while everybody waits.
+func TestIssuerInTroubleIsAskedOnce(t *testing.T) {
+	for status, wait := range map[int]string{http.StatusTooManyRequests: "37", http.StatusServiceUnavailable: "37", http.StatusRequestTimeout: "37"} {
+		issuer := &entra{refuse: status, wait: wait}
+		inner, err := issuer.credential()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = freshetazure.Wrap(inner).GetToken(t.Context(), vault)
+		got := freshet.AsError(err)
+		if got == nil || got.Kind != freshet.Unavailable || got.Status != status || got.RetryAfter <= 30*time.Second || got.RetryAfter > 38*time.Second {
+			t.Errorf("%d: got %v, status %d, retry after %v; want what the issuer said", status, err, got.Status, got.RetryAfter)
+		}
+		if issuer.tokens != 1 {
+			t.Errorf("%d: the issuer was asked %d times, want once", status, issuer.tokens)
+		}
+	}
+}
+
+// az cannot answer a challenge: a person has to.
+func TestChallengeThatNeedsALoginNamesIt(t *testing.T) {
+	inner, err := azidentity.NewAzureCLICredential(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenged := vault
+	challenged.Claims = `{"access_token":{"nbf":{"essential":true,"value":"1726077595"}}}`
+	_, err = freshetazure.Wrap(inner).GetToken(t.Context(), challenged)
+	if want := "run az login --claims-challenge CLAIMS"; !errors.Is(err, freshet.LoginNeeded) || !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("got %v, want an error of kind login needed that says to %s", err, want)
+	}
+	if encoded := base64.StdEncoding.EncodeToString([]byte(challenged.Claims)); strings.Contains(fmt.Sprint(err, freshet.AsError(err).Hint), encoded) {
+		t.Error("the claims are shown")
+	}
+}
+
+func TestUnavailableCredentialIsNotWaitedFor(t *testing.T) {
+	if _, err := freshetazure.Wrap(absent{}).GetToken(t.Context(), vault); !errors.Is(err, freshet.Denied) {
+		t.Errorf("got %v, want an error of kind denied", err)
 	}
 }
 
