@@ -40,7 +40,7 @@ type Audit struct {
 // record is a line. Its fields are what docs/operations.md lists.
 type record struct {
 	Time        time.Time `json:"time"`
-	Event       string    `json:"event"` // retrieval, hand_out, hand_outs, reject, rejects, deny, denials, lost
+	Event       string    `json:"event"` // retrieval, hand_out, hand_outs, reject, rejects, deny, denials, unblock, lost
 	Identity    string    `json:"identity,omitempty"`
 	Source      string    `json:"source,omitempty"`
 	Key         string    `json:"key,omitempty"` // first 16 hex digits of the key's SHA-256
@@ -183,6 +183,17 @@ func (a *Audit) rejection(c Caller, identity, fingerprint string, served bool) {
 		k.fingerprint, k.outcome = "", "not served"
 	}
 	_, _ = a.tally(k, c.PID)
+}
+
+// unblock records that somebody had failures forgotten. Each is a line of its own: a person does it.
+func (a *Audit) unblock(c Caller, identity string) error {
+	if a == nil {
+		return nil
+	}
+	if err := a.fit(); err != nil {
+		return err
+	}
+	return a.put(record{Event: "unblock", Identity: identity, Caller: c.name(), PID: c.PID})
 }
 
 // handOut records that a caller was given a version. Its error is that of an audit which is required and does not keep up.

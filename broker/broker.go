@@ -35,12 +35,14 @@ type Config struct {
 
 // Broker answers for its identities. Its methods may be called by many goroutines.
 type Broker struct {
-	cache   *freshet.Cache
-	owner   uint32
-	audit   *Audit
-	log     *slog.Logger
-	world   atomic.Pointer[world]
-	refused refusals
+	cache      *freshet.Cache
+	owner      uint32
+	audit      *Audit
+	log        *slog.Logger
+	world      atomic.Pointer[world]
+	refused    refusals
+	rejections rejections
+	callers    callers
 
 	changing sync.Mutex // one change of world at a time
 	mu       sync.Mutex

@@ -17,6 +17,9 @@ func (b *Broker) Credential(ctx context.Context, c Caller, name string, req fres
 		if err != nil && ctx.Err() == nil && w.replaced(b.world.Load(), name) {
 			continue // what failed is not configured any more
 		}
+		if e := w.entries[name]; e != nil && err != nil {
+			e.counts.failed(ctx, err)
+		}
 		return a, err
 	}
 }
@@ -40,6 +43,9 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 		if !isFingerprint(req.Rejected) {
 			return freshet.Answer{}, noFingerprint(name)
 		}
+		if err := b.mayReject(c, name); err != nil {
+			return freshet.Answer{}, err
+		}
 		b.refused.add(c, req.Rejected)
 		b.audit.rejection(c, name, req.Rejected, e.serves(req.Rejected))
 	}
@@ -55,7 +61,12 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 	if err := b.audit.handOut(c, name, a.Credential.Fingerprint()); err != nil {
 		return freshet.Answer{}, err
 	}
-	e.handedOut.Add(1)
+	if a.Retrieved {
+		e.counts.retrieved(&req, &a)
+	} else {
+		e.counts.hit(a.Stale)
+	}
+	b.callers.row(c.name(), name).n.Add(1)
 	return a, nil
 }
 
@@ -93,6 +104,9 @@ func (b *Broker) Reject(c Caller, name, fingerprint string) error {
 	}
 	if !isFingerprint(fingerprint) {
 		return noFingerprint(name)
+	}
+	if err := b.mayReject(c, name); err != nil {
+		return err
 	}
 	b.refused.add(c, fingerprint)
 	served := e.Reject(fingerprint)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -227,13 +228,16 @@ func TestHandOutsAddUp(t *testing.T) {
 			}
 			wg.Wait()
 			const want = goroutines * each
-			if got := b.HandOuts()["id"]; got != want {
+			if got := b.Counts()["id"].HandOuts(); got != want {
 				t.Errorf("%d hand-outs are counted, want %d", got, want)
 			}
 			door.Close()
 			door.Close()
-			if got := b.HandOuts(); got["id"] != want || got["other"] != 0 {
+			if got := b.Counts(); got["id"].HandOuts() != want || got["other"].HandOuts() != 0 {
 				t.Errorf("after the door closed: %v, want %d", got, want)
+			}
+			if got, half := byCaller(b, "id"), map[string]int64{"session:1": want / 2, self.name(): want / 2}; !maps.Equal(got, half) {
+				t.Errorf("by caller %v, want %v", got, half)
 			}
 			if err := b.Close(t.Context()); err != nil {
 				t.Fatal(err)

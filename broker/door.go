@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"freshet.dev/freshet"
 )
@@ -27,8 +28,9 @@ type seat struct {
 	entry  *entry
 	handle *freshet.Handle
 	tally  atomic.Pointer[tally] // of the version last handed out by default
-	n      atomic.Int64          // hand-outs that are not in its identity's count yet
-	left   atomic.Bool           // it adds to that count itself
+	handed                       // hand-outs from memory that are not in the counts of its identity and caller yet
+	row    *callerCount          // its caller's
+	left   atomic.Bool           // it adds to those counts itself
 }
 
 // OpenDoor grants identities to whoever passes a door, such as the callers of a configured endpoint. Errors are those of
@@ -81,7 +83,7 @@ func (d *Door) bind(w *world) {
 			if err != nil {
 				continue
 			}
-			s = &seat{entry: e, handle: h}
+			s = &seat{entry: e, handle: h, row: d.broker.callers.row(counted(d.caller, d.opener), name)}
 		}
 		next[name] = s
 	}
@@ -102,8 +104,13 @@ func (s *seat) leave() {
 	}
 }
 
-// settle puts the hand-outs into the identity's count.
-func (s *seat) settle() { s.entry.handedOut.Add(s.n.Swap(0)) }
+// settle puts the hand-outs into the counts of its identity and caller.
+func (s *seat) settle() {
+	n := s.memory.Swap(0)
+	s.entry.counts.memory.Add(n)
+	s.row.n.Add(n)
+	s.entry.counts.stale.Add(s.stale.Swap(0))
+}
 
 // Close ends the door. Nothing may be asked of it afterwards.
 func (d *Door) Close() {
@@ -135,34 +142,43 @@ func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (fresh
 		case !plain(&req):
 			return d.broker.Credential(ctx, d.caller, name, req)
 		}
-		a, err := d.take(ctx, s, name)
+		a, err := d.take(ctx, s, name, req.Hold)
 		if now := (*d.seats.Load())[name]; err != nil && ctx.Err() == nil && now != nil && now.entry.Identity != s.entry.Identity {
 			continue // what failed is not configured any more
+		}
+		if err != nil {
+			s.entry.counts.failed(ctx, err)
 		}
 		return a, err
 	}
 }
 
 // take hands out what the identity of a seat serves by default.
-func (d *Door) take(ctx context.Context, s *seat, name string) (freshet.Answer, error) {
+func (d *Door) take(ctx context.Context, s *seat, name string, hold time.Duration) (freshet.Answer, error) {
 	audit := d.broker.audit
 	if err := audit.fit(); err != nil {
 		return freshet.Answer{}, err
 	}
-	a, err := s.handle.Get(ctx)
+	a, err := s.handle.GetHeld(ctx, hold)
 	if err != nil {
 		return freshet.Answer{}, err
 	}
 	if err := s.count(audit, d.caller, name, a.Credential.Fingerprint()); err != nil {
 		return freshet.Answer{}, err
 	}
-	if s.n.Add(1); s.left.Load() {
+	if a.Retrieved {
+		s.entry.counts.retrieved(&freshet.Request{}, &a)
+		s.row.n.Add(1)
+		return a, nil
+	}
+	if s.hit(a.Stale); s.left.Load() {
 		s.settle()
 	}
 	return a, nil
 }
 
-// plain reports whether a request asks for nothing but the identity's defaults.
+// plain reports whether a request asks for nothing but the identity's defaults. How long its caller bears to wait is no part of
+// what it asks.
 func plain(r *freshet.Request) bool {
 	return r.Tenant == "" && len(r.Scopes) == 0 && r.Audience == "" && r.Claims == "" && !r.CAE && r.Subject == "" &&
 		r.MinTTL == 0 && r.Rejected == ""

@@ -111,7 +111,7 @@ func TestStatusTellsStateAndNoSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := string(text) + fmt.Sprintf("%+v %#v", b.Status(self), b.Status(self))
-		freshettest.LeakedSecrets(t, all, secretPrefix, "planted-tenant", "planted-scope", "planted-claims")
+		freshettest.LeakedSecrets(t, all, secretPrefix, "planted-scope", "planted-claims")
 		src.fail(nil)
 		time.Sleep(time.Hour)
 		get(t, b, self, "id", asked)

@@ -3,7 +3,6 @@ package broker
 import (
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"freshet.dev/freshet"
 )
@@ -20,9 +19,12 @@ type entry struct {
 	version  string
 	kind     string
 	from     string
+	how      string            // its input is obtained; see inputOf
+	host     string            // whom it asks by default
 	input    *freshet.Identity // what from names
 	defaults freshet.Request
 	policy   Policy
+	pin      bool
 	history
 }
 
@@ -34,16 +36,16 @@ func (w *world) replaced(next *world, name string) bool {
 
 // history is what was seen of an identity, and of those that had its name before.
 type history struct {
-	last      *outcome      // its own
-	handedOut *atomic.Int64 // by requests of their own, and by doors since closed; open doors count for themselves
+	last   *outcome // its own
+	counts *counts  // of all of them; open doors count beside it
 }
 
 // Changes are the names of the identities that a new configuration added, changed and removed, sorted.
 type Changes struct{ Added, Changed, Removed []string }
 
 // Reconfigure puts identities in place of those there are. One whose Version is the same, and is not empty, keeps its
-// credentials; Version covers everything but who may use it, its input's Version too, and that follows the new policy from now on, in doors that are open
-// too. The credentials of others are gone. Requests under way are answered. Errors are of kind [freshet.Invalid], and leave
+// credentials. Version covers everything, its input's Version too, but who may use it and whether it is pinned: that is as in the
+// new configuration from now on, in doors that are open too. The credentials of others are gone. Requests under way are answered. Errors are of kind [freshet.Invalid], and leave
 // everything as it was.
 func (b *Broker) Reconfigure(identities []Identity) (Changes, error) {
 	b.changing.Lock()
@@ -62,6 +64,13 @@ func (b *Broker) Reconfigure(identities []Identity) (Changes, error) {
 		d.bind(next)
 	}
 	b.mu.Unlock()
+	for name, e := range next.entries {
+		if before := old.entries[name]; before != nil && before.Identity == e.Identity && before.pin != e.pin {
+			if err := e.Identity.Pin(e.pin); err != nil {
+				b.log.Warn("whether it is kept loaded could not be changed", "identity", name, "error", err)
+			}
+		}
+	}
 	for name, e := range old.entries {
 		if now := next.entries[name]; now == nil || now.Identity != e.Identity {
 			b.cache.Remove(e.Identity)
@@ -110,10 +119,10 @@ func (b *Broker) build(old *world, identities []Identity) (_ *world, added []*fr
 			}
 			cfg.From = input
 		}
-		e := &entry{version: id.Version, kind: id.Kind, from: id.From, input: cfg.From, defaults: id.Defaults, policy: id.Policy, history: history{new(outcome), new(atomic.Int64)}}
+		e := &entry{version: id.Version, kind: id.Kind, from: id.From, how: inputOf(id.Source, id.Defaults), host: hostOf(&cfg), input: cfg.From, defaults: id.Defaults, policy: id.Policy, pin: id.Pin, history: history{new(outcome), new(counts)}}
 		before := old.entries[id.Name]
 		if before != nil {
-			e.handedOut = before.handedOut // a counter goes on
+			e.counts = before.counts // a counter goes on
 		}
 		if before.same(id, cfg.From) {
 			e.Identity, e.last = before.Identity, before.last
@@ -150,7 +159,7 @@ func compare(old, next *world) Changes {
 		switch before := old.entries[name]; {
 		case before == nil:
 			c.Added = append(c.Added, name)
-		case before.Identity != next.entries[name].Identity || !before.policy.equal(&next.entries[name].policy):
+		case before.Identity != next.entries[name].Identity || before.pin != next.entries[name].pin || !before.policy.equal(&next.entries[name].policy):
 			c.Changed = append(c.Changed, name)
 		}
 	}

@@ -82,7 +82,7 @@ func TestReconfigurationKeepsWhatHasNotChanged(t *testing.T) {
 	if one.calls.Load() != 1 || b.Stats().Entries != 3 {
 		t.Errorf("got %d calls of the kept identity's source and %d entries, want 1 and 3", one.calls.Load(), b.Stats().Entries)
 	}
-	if n := b.HandOuts()["kept"]; n != 3 {
+	if n := b.Counts()["kept"].HandOuts(); n != 3 {
 		t.Errorf("kept was handed out %d times, want all 3 counted", n)
 	}
 }

@@ -118,6 +118,15 @@ func (c *Client) Reject(ctx context.Context, identity, fingerprint string) error
 	return c.call(ctx, "POST", path, map[string]string{"fingerprint": fingerprint}, nil)
 }
 
+// Unblock has the daemon forget the failures that keep an identity from being retrieved. It is for the daemon's own user and root.
+func (c *Client) Unblock(ctx context.Context, identity string) error {
+	path, err := pathOf(identity, "unblock")
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, "POST", path, struct{}{}, nil)
+}
+
 // Status is what the daemon tells of itself and of the identities that the caller may use; no secret is in it.
 type Status struct {
 	wire.Running
@@ -149,9 +158,9 @@ type Session struct {
 	rest *bufio.Reader
 }
 
-// OpenSession opens a session for identities.
-func (c *Client) OpenSession(ctx context.Context, identities []string) (*Session, error) {
-	resp, err := c.send(ctx, "POST", "/v1/sessions", wire.Session{Identities: identities})
+// OpenSession opens a session for identities. Where an issuer fails and nothing valid is to be had, it waits as long as hold.
+func (c *Client) OpenSession(ctx context.Context, identities []string, hold time.Duration) (*Session, error) {
+	resp, err := c.send(ctx, "POST", "/v1/sessions", wire.SessionOf(identities, hold))
 	if err != nil {
 		return nil, err
 	}

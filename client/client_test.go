@@ -125,10 +125,11 @@ func TestEveryKindOfFailureComesBackAsItWas(t *testing.T) {
 		want := &freshet.Error{Kind: kind, Identity: "id", Source: "test", Why: "issuer: no", Hint: "do this", RetryAfter: 90 * time.Second}
 		e.Store(want)
 		_, err1 := c.Credential(t.Context(), "id", freshet.Request{})
-		_, err2 := c.OpenSession(t.Context(), []string{"id"})
+		_, err2 := c.OpenSession(t.Context(), []string{"id"}, 0)
 		err3 := c.Reject(t.Context(), "id", "f")
 		_, err4 := c.Source("id").Retrieve(t.Context(), freshet.Request{})
-		for i, err := range []error{err1, err2, err3, err4} {
+		err5 := c.Unblock(t.Context(), "id")
+		for i, err := range []error{err1, err2, err3, err4, err5} {
 			if got := freshet.AsError(err); !reflect.DeepEqual(got, want) || !errors.Is(err, kind) {
 				t.Errorf("%s, call %d: got %v (%+v)", kind, i, err, got)
 			}
@@ -148,7 +149,7 @@ func TestRequestIsWhatTheCallerAsked(t *testing.T) {
 	})
 	c := New(Config{Socket: path, ConfigHash: "abc", Ancestry: []string{"a", "b"}})
 	defer c.Close()
-	want := freshet.Request{Tenant: "t", Scopes: []string{"s"}, Audience: "aud", Claims: `{"a":1}`, MinTTL: time.Minute, Rejected: "f"}
+	want := freshet.Request{Tenant: "t", Scopes: []string{"s"}, Audience: "aud", Claims: `{"a":1}`, MinTTL: time.Minute, Rejected: "f", Hold: 30 * time.Second}
 	a, err := c.Credential(t.Context(), "a/b?c", want)
 	if err != nil || a.Credential.Token() != "token" || !a.Retrieved {
 		t.Errorf("got %v, %v", a, err)

@@ -44,6 +44,7 @@ type File struct {
 	Store      Store      `yaml:"store" doc:"second-level cache"`
 	Cache      Cache      `yaml:"cache" doc:"bounds of the credentials held in memory"`
 	Metrics    Metrics    `yaml:"metrics" doc:"Prometheus metrics over TCP; the socket serves them anyway"`
+	Ready      Ready      `yaml:"ready" doc:"when /readyz says that the daemon is ready"`
 	Log        Log        `yaml:"log" doc:"what is logged on stderr"`
 	Audit      Audit      `yaml:"audit" doc:"JSON log of who was given what"`
 
@@ -76,6 +77,11 @@ type Metrics struct {
 	Listen string `yaml:"listen" doc:"address and port, as 127.0.0.1:9464"`
 }
 
+// Ready is when the daemon says that it is ready.
+type Ready struct {
+	Timeout field.Duration `yaml:"timeout" default:"30s" doc:"how long it waits for pinned identities; 0s: not at all"`
+}
+
 // Log is what goes to stderr.
 type Log struct {
 	Level  string `yaml:"level" enum:"debug|info|warn|error" default:"info" doc:"least severity logged"`
@@ -101,11 +107,12 @@ type Identity struct {
 	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out; it serves as an input alone"`
 	Refresh   Refresh  `yaml:"refresh" doc:"when it is refreshed"`
 	Limit     Limit    `yaml:"limit" doc:"bounds towards its issuer"`
+	Pin       bool     `yaml:"pin" doc:"true: the daemon keeps what callers get who ask for nothing loaded, whether or not anybody does"`
 
 	Name     string
 	Pos      Position // of the name
 	Settings any      // what Kinds.Sources made, filled in
-	// Version names these settings but Allow and Release, those of From and the secrets they name: it differs once any of them
+	// Version names these settings but Allow, Release and Pin, those of From and the secrets they name: it differs once any of them
 	// does. A command's secret counts by its words alone. It must not be shown, as it is partly made of secrets.
 	Version string
 
@@ -126,7 +133,8 @@ type Refresh struct {
 
 // Limit bounds what an identity asks of its issuer.
 type Limit struct {
-	Concurrency int `yaml:"concurrency" doc:"retrievals at a time; default: no limit, but for a process the number of CPUs"`
+	Concurrency int        `yaml:"concurrency" doc:"retrievals at a time; default: no limit, but for a process the number of CPUs"`
+	Rate        field.Rate `yaml:"rate" doc:"retrievals that begin in a time; default: no limit"`
 }
 
 // Endpoint is a server that speaks a dialect.

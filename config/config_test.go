@@ -85,7 +85,7 @@ const whole = `# everything there is
 version: 1
 socket: {path: /run/freshet/freshet.sock, mode: 0660, group: cloud}
 identities:
-  azure-dev: {source: azure-cli, tenants: [contoso, "fabrikam"], tenant: contoso}
+  azure-dev: {source: azure-cli, tenants: [contoso, "fabrikam"], tenant: contoso, pin: true}
   internal:
     source: oauth2
     token_url: https://issuer.example/token
@@ -103,7 +103,7 @@ identities:
     allow: {uids: [1000, 1001], groups: [cloud]}
     release: false
     refresh: {at: 50%, timeout: 10s}
-    limit: {concurrency: 4}
+    limit: {concurrency: 4, rate: 600/m}
   Helper.1: {source: process, command: [helper, --json], env: {A: b}, secrets: {B: {file: /b, shared: true}}, codes: [0, -1], timeout: 30s}
   ci: {source: entra, tenant: fabrikam, audience: api, audiences: [api, other]}
 endpoints:
@@ -117,6 +117,7 @@ endpoints:
 store: {store: memory}
 cache: {entries: 10, bytes: 1GiB}
 metrics: {listen: 127.0.0.1:9464}
+ready: {timeout: 0s}
 log: {level: debug, format: json}
 audit: {file: /var/log/freshet.json, required: true}
 `
@@ -139,10 +140,10 @@ func TestParse(t *testing.T) {
 		Socket: Socket{"/run/freshet/freshet.sock", 0o660, "cloud"},
 		Identities: []Identity{
 			{Name: "azure-dev", Pos: Position{5, 3}, Source: "azure-cli", Tenant: "contoso", Tenants: []string{"contoso", "fabrikam"},
-				Release: true, Refresh: usual, Settings: &empty{}},
+				Release: true, Pin: true, Refresh: usual, Settings: &empty{}},
 			{Name: "internal", Pos: Position{6, 3}, Source: "oauth2", Scopes: []string{"a", "b"}, From: "azure-dev",
 				Allow:   Allow{UIDs: []uint32{1000, 1001}, Groups: []string{"cloud"}},
-				Refresh: Refresh{At: 50, Timeout: field.Duration(10 * time.Second)}, Limit: Limit{Concurrency: 4}, Settings: internal},
+				Refresh: Refresh{At: 50, Timeout: field.Duration(10 * time.Second)}, Limit: Limit{Concurrency: 4, Rate: 10}, Settings: internal},
 			{Name: "Helper.1", Pos: Position{24, 3}, Source: "process", Release: true, Refresh: usual, Settings: &process{
 				base: base{field.Duration(30 * time.Second)}, Command: []string{"helper", "--json"}, Env: map[string]string{"A": "b"},
 				Secrets: map[string]secret.Ref{"B": {File: "/b", Shared: true}}, Codes: []int{0, -1},
@@ -186,7 +187,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Socket.Mode != 0o600 || f.Cache.Entries != 100000 || f.Cache.Bytes != 256<<20 || f.Log.Level != "info" || f.Log.Format != "text" || f.Store.Store != "memory" {
+	if f.Socket.Mode != 0o600 || f.Cache.Entries != 100000 || f.Cache.Bytes != 256<<20 || f.Log.Level != "info" || f.Log.Format != "text" || f.Store.Store != "memory" ||
+		f.Ready.Timeout != field.Duration(30*time.Second) {
 		t.Errorf("got %+v", f)
 	}
 	id := f.Identities[0]

@@ -33,7 +33,7 @@ func setVersions(f *File) {
 			c.text("")
 		}
 		retrieved := *id
-		retrieved.Allow, retrieved.Release = Allow{}, false // who may have a credential does not change it
+		retrieved.Allow, retrieved.Release, retrieved.Pin = Allow{}, false, false // who may have a credential, and when, does not change it
 		c.value(reflect.ValueOf(retrieved))
 		if id.Settings != nil {
 			c.value(reflect.ValueOf(id.Settings).Elem())

@@ -37,6 +37,7 @@ func TestVersionStays(t *testing.T) {
 		"another order":     strings.Replace(chain, "{a: b, c: d}", "{c: d, a: b}", 1),
 		"quotes":            strings.Replace(chain, "token_url: https://h/", "token_url: \"https://h/\"", 1),
 		"who may have it":   strings.Replace(chain, "params:", "release: false, allow: {uids: [7]}, params:", 1),
+		"pin":               strings.Replace(chain, "params:", "pin: true, params:", 1),
 		"an endpoint":       chain + "endpoints: [{endpoint: aws-container, listen: 127.0.0.1:1, identity: end, secret: {env: S}}]\n",
 	} {
 		for id, got := range versions(t, text) {
@@ -57,6 +58,7 @@ func TestVersionChanges(t *testing.T) {
 		"a table":           {"{a: b, c: d}", "{a: bc, d: ''}"},
 		"a secret's name":   {"FRESHET_TEST_S", "FRESHET_TEST_T"},
 		"a nested setting":  {"scopes:", "proof: {depth: 1}, scopes:"},
+		"a rate":            {"scopes:", "limit: {rate: 1/s}, scopes:"},
 		"a default changed": {"scopes:", "refresh: {timeout: 59s}, scopes:"},
 	} {
 		after := versions(t, strings.Replace(chain, edit[0], edit[1], 1))

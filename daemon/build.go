@@ -38,11 +38,14 @@ type Options struct {
 	Around freshet.Around
 	// Run runs what sources start; nil: a runner of this broker's own.
 	Run *child.Runner
+	// Pin keeps the credentials of identities that are configured so loaded. It is the daemon's: what a command retrieves by
+	// itself, beyond what it was asked for, it would throw away a moment later.
+	Pin bool
 	// Watch, if set, tells of changes in the files that sources read.
 	Watch *watch.Watcher
 }
 
-// Broker makes a broker of a configuration. It retrieves nothing. Errors are of kind [freshet.Invalid].
+// Broker makes a broker of a configuration. It retrieves nothing but what is to be kept loaded. Errors are of kind [freshet.Invalid].
 func Broker(cfg *config.File, o Options) (*broker.Broker, error) {
 	if o.Run == nil {
 		o.Run = child.NewRunner(0)
@@ -86,6 +89,7 @@ func identities(cfg *config.File, o Options) ([]broker.Identity, error) {
 			return nil, err
 		}
 		id.Around = o.Around
+		id.Pin = o.Pin && cfg.Identities[i].Pin
 		all = append(all, id)
 	}
 	return all, nil
@@ -101,6 +105,9 @@ func identity(c *config.Identity, run *child.Runner) (broker.Identity, error) {
 	if err != nil {
 		return broker.Identity{}, c.Explain(&field.Error{Field: "allow.groups", Why: err.Error()})
 	}
+	if err := pinnable(c); err != nil {
+		return broker.Identity{}, c.Explain(err)
+	}
 	id := broker.Identity{
 		IdentityConfig: freshet.IdentityConfig{
 			Name: c.Name, Version: c.Version, Kind: c.Source, Source: src,
@@ -108,6 +115,7 @@ func identity(c *config.Identity, run *child.Runner) (broker.Identity, error) {
 			RefreshAt:   float64(c.Refresh.At) / 100,
 			Timeout:     time.Duration(c.Refresh.Timeout),
 			Concurrency: c.Limit.Concurrency,
+			Rate:        float64(c.Limit.Rate),
 		},
 		From: c.From,
 		Policy: broker.Policy{
@@ -116,6 +124,25 @@ func identity(c *config.Identity, run *child.Runner) (broker.Identity, error) {
 		},
 	}
 	return id, nil
+}
+
+// pinnable refuses to pin what can be retrieved only for somebody who says what for: it would never be loaded.
+func pinnable(c *config.Identity) error {
+	command, ok := c.Settings.(interface{ Placeholders() freshet.Fields })
+	if !ok || !c.Pin {
+		return nil
+	}
+	for _, f := range []struct {
+		field freshet.Fields
+		key   string
+		given bool
+	}{{freshet.FieldScopes, "scopes", len(c.Scopes) > 0}, {freshet.FieldTenant, "tenant", c.Tenant != ""}, {freshet.FieldAudience, "audience", c.Audience != ""}} {
+		if command.Placeholders()&f.field != 0 && !f.given {
+			return &field.Error{Field: "pin", Why: "its command has a place for what callers ask for, and there is no default: " + f.key,
+				Help: "add " + f.key + ": to the identity, or remove pin"}
+		}
+	}
+	return nil
 }
 
 // groupIDs resolves groups by name or number.

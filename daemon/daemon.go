@@ -41,6 +41,7 @@ type Daemon struct {
 	run     *child.Runner
 	watcher *watch.Watcher
 	servers servers
+	ready   readiness
 	ctx     context.Context // until the shutdown begins
 	end     context.CancelFunc
 	wanted  chan struct{} // holds one wish for a reload
@@ -60,7 +61,7 @@ type running struct {
 }
 
 // Start takes every socket, port and file that a configuration names, or none: on an error nothing is left open. Nothing is
-// retrieved until somebody asks.
+// retrieved until somebody asks, but what is pinned.
 func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logger) (d *Daemon, err error) {
 	d = &Daemon{
 		log: log, path: SocketPath(cfg), started: cfg, version: version, strict: cfg.Audit.Required, run: child.NewRunner(0),
@@ -89,18 +90,27 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 		}
 	}
 	d.figures = metrics.New(version)
-	o := Options{Log: log, Audit: audit, Observe: d.figures.Observe, Run: d.run}
+	o := Options{Log: log, Audit: audit, Observe: d.figures.Observe, Run: d.run, Pin: true}
 	ids, err := identities(cfg, o)
 	if err == nil {
-		d.broker, err = newBroker(cfg, ids, o)
+		d.broker, err = newBroker(cfg, nil, o)
 	}
 	if err != nil {
 		audit.Close()
 		return d, err
 	}
 	d.figures.Read(d.broker)
+	d.ready.unloaded = d.broker.Unloaded
+	for _, id := range ids {
+		if id.Pin {
+			d.ready.names = append(d.ready.names, id.Name)
+		}
+	}
 	d.watcher = watch.New(log)
 	d.follow(ids, cfg) // before anything is read that a change could make old
+	if _, err = d.broker.Reconfigure(ids); err != nil {
+		return d, err
+	}
 	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}
@@ -121,6 +131,7 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 	sessions := &Sessions{Broker: d.broker, Socket: d.path}
 	d.api = localapi.New(localapi.Config{
 		Broker: d.broker, OpenSession: sessions.Open, Ending: d.ctx.Done(), Running: d.status, Reload: d.Reload,
+		Waiting: d.ready.missing,
 		Metrics: d.figures.Handler(), Log: log,
 	})
 	SweepRuns()
@@ -181,7 +192,9 @@ func (d *Daemon) abandon() {
 		d.metrics.listener.Close()
 	}
 	if d.broker != nil {
-		_ = d.broker.Close(context.Background())
+		bounded, cancel := context.WithTimeout(context.Background(), drain) // what is pinned may be under way
+		_ = d.broker.Close(bounded)
+		cancel()
 	}
 	if d.socket != nil {
 		d.socket.Close()
@@ -219,8 +232,9 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	}
 	d.serving = true
 	d.changing.Unlock()
-	var reloads sync.WaitGroup
-	reloads.Go(d.reloads)
+	var background sync.WaitGroup
+	background.Go(d.reloads)
+	background.Go(func() { d.ready.await(d.ctx, time.Duration(d.started.Ready.Timeout), d.log) })
 	ready()
 	var err error
 	select {
@@ -230,7 +244,7 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	}
 	d.end() // sessions stay open as long as their clients do; every other request has an end of its own
 	d.watcher.Close()
-	reloads.Wait()
+	background.Wait()
 	d.changing.Lock() // a reload that somebody else asked for ends
 	d.serving = false // and none begins
 	d.changing.Unlock()

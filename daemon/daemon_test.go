@@ -274,7 +274,7 @@ identities:
     audiences: [default, other]
     allow: {uids: [7], groups: ['8']}
     refresh: {at: 40%, timeout: 5s}
-    limit: {concurrency: 3}
+    limit: {concurrency: 3, rate: 90/m}
 `)
 	var got []broker.Identity
 	for i := range cfg.Identities {
@@ -288,7 +288,7 @@ identities:
 	if !input.Policy.Withheld || role.Policy.Withheld || role.From != "input" || role.Kind != "aws-web-identity" {
 		t.Errorf("got %+v from %q, %+v", input.Policy, role.From, role.Policy)
 	}
-	if api.RefreshAt != 0.4 || api.Timeout != 5*time.Second || api.Concurrency != 3 || api.Version == "" || api.Source == nil {
+	if api.RefreshAt != 0.4 || api.Timeout != 5*time.Second || api.Concurrency != 3 || api.Rate != 1.5 || api.Pin || api.Version == "" || api.Source == nil {
 		t.Errorf("got refresh at %v within %v, %d at a time", api.RefreshAt, api.Timeout, api.Concurrency)
 	}
 	if got, want := fmt.Sprint(api.Defaults, api.Policy), "request scopes=[b a] audience=default {[7] [8] false [] [b a] [default other]}"; got != want {

@@ -90,7 +90,7 @@ func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, e
 	if err != nil {
 		return nil, no, err
 	}
-	ids, err := identities(cfg, Options{Run: d.run})
+	ids, err := identities(cfg, Options{Run: d.run, Pin: true})
 	if err != nil {
 		return nil, no, err
 	}
@@ -165,7 +165,7 @@ func restart(old, cfg *config.File) []string {
 		was, then any
 	}{
 		{"audit", old.Audit, cfg.Audit}, {"cache", old.Cache, cfg.Cache}, {"log", old.Log, cfg.Log},
-		{"metrics", old.Metrics, cfg.Metrics}, {"socket", old.Socket, cfg.Socket}, {"store", old.Store, cfg.Store},
+		{"metrics", old.Metrics, cfg.Metrics}, {"ready", old.Ready, cfg.Ready}, {"socket", old.Socket, cfg.Socket}, {"store", old.Store, cfg.Store},
 	} {
 		if !reflect.DeepEqual(s.was, s.then) {
 			keys = append(keys, s.key)

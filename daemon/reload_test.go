@@ -293,6 +293,7 @@ func TestWhatTakesARestartIsToldUntilThen(t *testing.T) {
 	for _, step := range []struct{ text, want string }{
 		{fileIdentity + "log: {level: warn}\n", "[log]"},
 		{fileIdentity + "log: {level: warn}\nmetrics: {listen: 127.0.0.1:1}\n", "[log metrics]"},
+		{fileIdentity + "ready: {timeout: 1s}\n", "[ready]"},
 		{fileIdentity, "[]"},
 	} {
 		w.configure(step.text)

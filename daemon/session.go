@@ -38,8 +38,9 @@ const (
 	sessionDrain = time.Second
 )
 
-// Open retrieves each identity once, so that its kind is known and what would fail fails now, and opens the door.
-func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (_ *localapi.Session, err error) {
+// Open retrieves each identity once, so that its kind is known and what would fail fails now, and opens the door. Each is waited
+// for as long as hold, where its issuer fails and nothing valid is to be had.
+func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, hold time.Duration) (_ *localapi.Session, err error) {
 	if len(names) == 0 || len(names) > maxSessionIdentities {
 		return nil, freshet.Errorf(freshet.Invalid, "a session is for 1 to %d identities", maxSessionIdentities)
 	}
@@ -54,7 +55,7 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string) (_
 	}()
 	types := make(map[string]freshet.Type, len(names))
 	for _, name := range names {
-		a, err := s.Broker.Credential(ctx, c, name, freshet.Request{})
+		a, err := s.Broker.Credential(ctx, c, name, freshet.Request{Hold: hold})
 		if err != nil {
 			return nil, err
 		}

@@ -36,22 +36,22 @@ func TestSessionsOfOneUserAreBounded(t *testing.T) {
 	first, second := broker.Caller{Door: "socket", Peer: true, UID: 1}, broker.Caller{Door: "socket", Peer: true, UID: 2}
 	var closers []func()
 	for range maxSessions {
-		o, err := s.Open(t.Context(), first, []string{"id"})
+		o, err := s.Open(t.Context(), first, []string{"id"}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		closers = append(closers, o.Close)
 	}
-	if _, err := s.Open(t.Context(), first, []string{"id"}); !errors.Is(err, freshet.Unavailable) {
+	if _, err := s.Open(t.Context(), first, []string{"id"}, 0); !errors.Is(err, freshet.Unavailable) {
 		t.Errorf("one more: got %v, want it refused", err)
 	}
-	o, err := s.Open(t.Context(), second, []string{"id"})
+	o, err := s.Open(t.Context(), second, []string{"id"}, 0)
 	if err != nil {
 		t.Fatalf("another user: %v", err)
 	}
 	o.Close()
 	closers[0]()
-	if o, err = s.Open(t.Context(), first, []string{"id"}); err != nil {
+	if o, err = s.Open(t.Context(), first, []string{"id"}, 0); err != nil {
 		t.Errorf("after one has ended: %v", err)
 	} else {
 		o.Close()
@@ -59,7 +59,7 @@ func TestSessionsOfOneUserAreBounded(t *testing.T) {
 	for _, c := range closers[1:] {
 		c()
 	}
-	if _, err := s.Open(t.Context(), first, []string{"unknown"}); err == nil || len(s.open) != 0 {
+	if _, err := s.Open(t.Context(), first, []string{"unknown"}, 0); err == nil || len(s.open) != 0 {
 		t.Errorf("a session that could not be opened: got %v, and counts %v", err, s.open)
 	}
 }
@@ -87,7 +87,7 @@ func TestSessionOfEveryDialect(t *testing.T) {
 	for names, want := range map[string][]string{
 		"az": {azure}, "keys": {aws}, "api": {oauth}, "az,keys": {azure, aws}, "az,api": {azure, oauth}, "az,keys,api": {azure, aws, oauth},
 	} {
-		o, err := s.Open(t.Context(), self, strings.Split(names, ","))
+		o, err := s.Open(t.Context(), self, strings.Split(names, ","), 0)
 		if err != nil {
 			t.Fatalf("%s: %v", names, err)
 		}
@@ -107,7 +107,7 @@ func TestSessionOfEveryDialect(t *testing.T) {
 // TestPathsAreRefusedInTheDialect asks for what no dialect answers, and for what an http.ServeMux would redirect.
 func TestPathsAreRefusedInTheDialect(t *testing.T) {
 	s := newSessions(t)
-	o, err := s.Open(t.Context(), broker.Caller{Door: "socket", Peer: true, UID: 1}, []string{"id"})
+	o, err := s.Open(t.Context(), broker.Caller{Door: "socket", Peer: true, UID: 1}, []string{"id"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,9 +38,10 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "":
 		os.Exit(m.Run())
-	case "ask": // for each identity named, print the status and the body of the answer
+	case "ask", "unblock": // for each identity named, print the status and the body of the answer
+		route := map[string]string{"ask": "credential", "unblock": "unblock"}[os.Getenv(role)]
 		for _, name := range os.Args[2:] {
-			resp, err := over(os.Args[1]).Post("http://freshet/v1/identities/"+name+"/credential", "application/json", strings.NewReader("{}"))
+			resp, err := over(os.Args[1]).Post("http://freshet/v1/identities/"+name+"/"+route, "application/json", strings.NewReader("{}"))
 			if err != nil {
 				fmt.Println(err)
 				continue
@@ -59,7 +60,7 @@ func TestMain(m *testing.M) {
 		b, _ := io.ReadAll(resp.Body)
 		fmt.Println(resp.StatusCode, strings.TrimSpace(string(b)))
 	case "session": // open one, print its environment, and wait to be killed
-		s, err := client.New(client.Config{Socket: os.Args[1]}).OpenSession(context.Background(), os.Args[2:])
+		s, err := client.New(client.Config{Socket: os.Args[1]}).OpenSession(context.Background(), os.Args[2:], 0)
 		if err != nil {
 			fmt.Println(err)
 			return

@@ -2,6 +2,7 @@
 //
 //	POST /v1/identities/NAME/credential   a credential, or a problem (RFC 9457)
 //	POST /v1/identities/NAME/reject       says that a service refused a version
+//	POST /v1/identities/NAME/unblock      has the failures forgotten that keep it from being retrieved
 //	POST /v1/sessions                     the environment for a child; open for as long as the reply is read
 //	POST /v1/reload                       puts the configuration file in force as it is now, and says what has changed
 //	GET  /v1/status                       identities, keys, last errors: never a secret
@@ -17,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"freshet.dev/broker"
 	"freshet.dev/freshet"
@@ -44,9 +46,11 @@ type Session struct {
 type Config struct {
 	Broker *broker.Broker
 	// OpenSession opens a door for a caller, who is the same as of the request.
-	OpenSession func(ctx context.Context, c broker.Caller, identities []string) (*Session, error)
+	// Each identity is retrieved once; hold is how long to wait for an issuer that fails, as in [freshet.Request].
+	OpenSession func(ctx context.Context, c broker.Caller, identities []string, hold time.Duration) (*Session, error)
 	Ending      <-chan struct{} // closed when sessions are to end, before the server waits for its requests; nil: never
-	Ready       func() bool     // nil: always
+	// Waiting lists the identities that are to be loaded before the daemon is ready; nil: it is.
+	Waiting func() []string
 	// Running tells which program and configuration are in force; never nil.
 	Running func() wire.Running
 	// Reload puts the configuration file in force as it is now; nil: it is read once.
@@ -69,6 +73,7 @@ func New(cfg Config) *API {
 	}
 	a.route("POST", "/v1/identities/{name}/credential", a.credential)
 	a.route("POST", "/v1/identities/{name}/reject", a.reject)
+	a.route("POST", "/v1/identities/{name}/unblock", a.unblock)
 	a.route("POST", "/v1/sessions", a.session)
 	a.route("GET", "/v1/status", a.status)
 	a.route("POST", "/v1/reload", a.reload)
@@ -175,6 +180,18 @@ func (a *API) reject(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+func (a *API) unblock(w http.ResponseWriter, r *http.Request) {
+	if err := decode(r, &struct{}{}); err != nil {
+		fail(w, err)
+		return
+	}
+	if err := a.Broker.Unblock(caller(r), r.PathValue("name")); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // session answers with one line and keeps the reply open. The session ends when the client closes it, or dies: the kernel
 // closes a dead process's socket.
 func (a *API) session(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +200,12 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	s, err := a.OpenSession(r.Context(), caller(r), body.Identities)
+	hold, err := body.Held()
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	s, err := a.OpenSession(r.Context(), caller(r), body.Identities, hold)
 	if err != nil {
 		fail(w, err)
 		return
@@ -230,9 +252,11 @@ func (a *API) reload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) ready(w http.ResponseWriter, _ *http.Request) {
-	if a.Ready != nil && !a.Ready() {
-		text(w, http.StatusServiceUnavailable, "not ready\n")
-		return
+	if a.Waiting != nil {
+		if names := a.Waiting(); len(names) > 0 {
+			text(w, http.StatusServiceUnavailable, "not ready: waiting for "+strings.Join(names, ", ")+"\n")
+			return
+		}
 	}
 	text(w, http.StatusOK, "ready\n")
 }

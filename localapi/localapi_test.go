@@ -71,6 +71,11 @@ func TestRequestsThatAreNoneAreProblemsAndReachNoSource(t *testing.T) {
 		{"half an object", "POST", path, `{"tenant":"`, nil, 400, "invalid request"},
 		{"huge body", "POST", path, `{"tenant":"` + strings.Repeat("x", 1<<20) + `"}`, nil, 400, "invalid request"},
 		{"bad duration", "POST", path, `{"min_ttl":"5"}`, nil, 400, "invalid request"},
+		{"bad hold", "POST", path, `{"hold":"2h"}`, nil, 400, "invalid request"},
+		{"bad hold of a session", "POST", "/v1/sessions", `{"identities":["id"],"hold":"x"}`, nil, 400, "invalid request"},
+		{"unknown identity to unblock", "POST", "/v1/identities/typo/unblock", "{}", nil, 404, "invalid request"},
+		{"something to unblock", "POST", "/v1/identities/id/unblock", `{"all":true}`, nil, 400, "invalid request"},
+		{"wrong method to unblock", "GET", "/v1/identities/id/unblock", "", nil, 405, "invalid request"},
 		{"bad claims", "POST", path, `{"claims":"!"}`, nil, 400, "invalid request"},
 		{"claims that the source cannot answer", "POST", path, `{"claims":"e30="}`, nil, 400, "invalid request"},
 		{"no fingerprint", "POST", path, `{"rejected":"x"}`, nil, 400, "invalid request"},
@@ -126,9 +131,9 @@ func TestEveryKindOfFailureHasItsStatus(t *testing.T) {
 }
 
 func TestStatusHealthAndMetricsAreServed(t *testing.T) {
-	ready := false
+	missing := []string{"prod", "azure-dev"}
 	s := serve(t, 0o600, func(c *localapi.Config) {
-		c.Ready = func() bool { return ready }
+		c.Waiting = func() []string { return missing }
 		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("freshet_build_info 1\n")) })
 	}, identity("id", new(issuer), broker.Policy{}))
 	s.send("POST", "/v1/identities/id/credential", "{}")
@@ -141,10 +146,10 @@ func TestStatusHealthAndMetricsAreServed(t *testing.T) {
 	if a := s.send("GET", "/healthz", ""); a.status != 200 || a.text != "ok\n" {
 		t.Errorf("healthz: %d %s", a.status, a.text)
 	}
-	if a := s.send("GET", "/readyz", ""); a.status != 503 {
-		t.Errorf("readyz before: %d", a.status)
+	if a := s.send("GET", "/readyz", ""); a.status != 503 || a.text != "not ready: waiting for prod, azure-dev\n" {
+		t.Errorf("readyz before: %d %s", a.status, a.text)
 	}
-	ready = true
+	missing = nil
 	if a := s.send("GET", "/readyz", ""); a.status != 200 || a.text != "ready\n" {
 		t.Errorf("readyz: %d %s", a.status, a.text)
 	}
@@ -183,6 +188,28 @@ func TestAnotherUserIsRefusedBeforeTheSourceAndRecorded(t *testing.T) {
 	if !strings.Contains(record, `"event":"deny","identity":"closed","caller":"socket:uid:65534","pid":`) ||
 		!strings.Contains(record, `"event":"hand_out","identity":"open","caller":"socket:uid:65534"`) {
 		t.Errorf("the record is %s", record)
+	}
+}
+
+// TestUnblockIsForTheDaemonsOwnUser asks for it as another user, who may use the identity, and as this one.
+func TestUnblockIsForTheDaemonsOwnUser(t *testing.T) {
+	asRoot(t)
+	s := serve(t, 0o666, nil, identity("id", new(issuer), broker.Policy{UIDs: []uint32{0, nobody}}))
+	as := func(uid uint32) string {
+		out, _ := s.another("unblock", &syscall.Credential{Uid: uid, Gid: uid}, "id")
+		if !out.Scan() {
+			t.Fatal("no answer")
+		}
+		return out.Text()
+	}
+	if got := as(nobody); !strings.HasPrefix(got, "403 ") || !strings.Contains(got, "only the daemon's own user and root") {
+		t.Errorf("another user's: %s", got)
+	}
+	if got := as(0); !strings.HasPrefix(got, "204") {
+		t.Errorf("the daemon's own user's: %s", got)
+	}
+	if got := s.record(); strings.Count(got, `"event":"unblock"`) != 1 || !strings.Contains(got, `"event":"unblock","identity":"id","caller":"socket:uid:0"`) {
+		t.Errorf("the record is %s", got)
 	}
 }
 

@@ -72,11 +72,11 @@ func sessionServer(t *testing.T) *served {
 func TestSessionLastsUntilItsBodyIsClosed(t *testing.T) {
 	s := sessionServer(t)
 	c := client.New(client.Config{Socket: s.path})
-	one, err := c.OpenSession(t.Context(), []string{"token", "keys"})
+	one, err := c.OpenSession(t.Context(), []string{"token", "keys"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := c.OpenSession(t.Context(), []string{"keys", "token"})
+	two, err := c.OpenSession(t.Context(), []string{"keys", "token"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestSessionEndsWhenItsClientIsKilled(t *testing.T) {
 
 func TestSessionEndsWithTheDaemon(t *testing.T) {
 	s := sessionServer(t)
-	one, err := client.New(client.Config{Socket: s.path}).OpenSession(t.Context(), []string{"token", "keys"})
+	one, err := client.New(client.Config{Socket: s.path}).OpenSession(t.Context(), []string{"token", "keys"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestSessionWhoseClientLeavesEarlyIsNotOpened(t *testing.T) {
 	s := serve(t, 0o600, nil, identity("token", src, broker.Policy{}))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := client.New(client.Config{Socket: s.path}).OpenSession(ctx, []string{"token"}); freshet.AsError(err) == nil || freshet.AsError(err).Why != "timed out" {
+	if _, err := client.New(client.Config{Socket: s.path}).OpenSession(ctx, []string{"token"}, 0); freshet.AsError(err) == nil || freshet.AsError(err).Why != "timed out" {
 		t.Errorf("got %v, want that it timed out", err)
 	}
 	close(src.wait)

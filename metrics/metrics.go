@@ -1,7 +1,10 @@
-// Package metrics tells Prometheus what a broker does: names freshet_…, base units, no tenant, caller or key in a label.
+// Package metrics tells Prometheus what a broker does: names freshet_…, base units, no tenant, client or key in a label. Callers
+// are named to who scrapes the daemon's own socket alone.
 package metrics
 
 import (
+	"cmp"
+	"net"
 	"net/http"
 	"time"
 
@@ -16,15 +19,20 @@ import (
 // Metrics collects what [Metrics.Observe] is told, and reads the rest from the broker when it is scraped.
 type Metrics struct {
 	registry   *prometheus.Registry
+	callers    *prometheus.Registry // what the socket's scrapes see beside it
 	retrievals *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
+	throttled  *prometheus.CounterVec
+	retried    *prometheus.CounterVec
 	reloaded   prometheus.Gauge
+	hosts      hosts
 }
 
 // New makes metrics without a broker; see [Metrics.Read].
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		callers:  prometheus.NewRegistry(),
 		retrievals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "freshet_retrievals_total",
 			Help: "Retrievals that have ended, by why they were made and how they ended.",
@@ -34,6 +42,14 @@ func New(version string) *Metrics {
 			Help:    "How long sources took to answer.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"source"}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "freshet_issuer_throttled_total",
+			Help: "Answers by which the issuer said that too much is asked of it: 429, or a time to come back after.",
+		}, []string{"host"}),
+		retried: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "freshet_issuer_retries_total",
+			Help: "Retrievals in which the issuer answered 5xx and was asked once more.",
+		}, []string{"host"}),
 	}
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "freshet_config_last_reload_successful",
@@ -42,7 +58,7 @@ func New(version string) *Metrics {
 	m.reloaded.Set(1)
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_build_info", Help: "Always 1; its label is the version."}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.retrievals, m.durations, m.reloaded, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.retrievals, m.durations, m.throttled, m.retried, m.reloaded, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -53,18 +69,26 @@ func (m *Metrics) Observe(e freshet.Event) {
 		outcome = outcomes[e.Err.Kind]
 	}
 	m.retrievals.WithLabelValues(e.Identity, e.Kind, string(e.Reason), outcome).Inc()
-	if e.Asked {
-		m.durations.WithLabelValues(e.Kind).Observe(e.Took.Seconds())
+	if !e.Asked {
+		return // what it failed with is not the issuer's answer
 	}
+	m.durations.WithLabelValues(e.Kind).Observe(e.Took.Seconds())
+	host := m.hosts.label(cmp.Or(e.Target.Host, e.Identity))
+	m.throttled.WithLabelValues(host).Add(truth(e.Err != nil && (e.Err.Status == http.StatusTooManyRequests || e.Err.RetryAfter > 0)))
+	m.retried.WithLabelValues(host).Add(truth(e.Retried))
 }
 
 // Reloaded tells how the last attempt to read the configuration again went.
 func (m *Metrics) Reloaded(ok bool) {
-	value := 0.0
-	if ok {
-		value = 1
+	m.reloaded.Set(truth(ok))
+}
+
+// truth is a fact as a figure.
+func truth(is bool) float64 {
+	if is {
+		return 1
 	}
-	m.reloaded.Set(value)
+	return 0
 }
 
 // outcomes are the kinds of failure as label values.
@@ -74,75 +98,22 @@ var outcomes = map[freshet.Kind]string{
 }
 
 // Read adds a broker's figures.
-func (m *Metrics) Read(b *broker.Broker) { m.registry.MustRegister(reader{b}) }
+func (m *Metrics) Read(b *broker.Broker) {
+	m.registry.MustRegister(reader{b, &m.hosts})
+	m.callers.MustRegister(callers{b})
+}
 
-// Handler answers scrapes.
+// Handler answers scrapes. Who comes over a Unix socket, to which the kernel lets only some users, is told who the callers are;
+// who comes by TCP, or nobody knows how, is not.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
-}
-
-// reader reads a broker's figures at each scrape, which takes O(identities + keys).
-type reader struct{ *broker.Broker }
-
-var (
-	entries  = desc("freshet_cache_entries", "Keys in the cache.")
-	size     = desc("freshet_cache_bytes", "Memory accounted to the cache's entries.")
-	flights  = desc("freshet_flights", "Retrievals under way, running and queued.")
-	lost     = desc("freshet_audit_lost_lines_total", "Lines that the audit log could not take.")
-	handOuts = desc("freshet_hand_outs_total", "Credentials handed out.", "identity")
-	keys     = desc("freshet_keys", "Keys with a credential, by the state of what they serve.", "identity", "state")
-	shortest = desc("freshet_credential_remaining_seconds", "Life left of the identity's credential that ends first.", "identity")
-	failures = desc("freshet_retrieval_failures_in_a_row", "Retrievals of the identity that failed since one succeeded.", "identity")
-)
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (r reader) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{entries, size, flights, lost, handOuts, keys, shortest, failures} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (r reader) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
-	}
-	s := r.Stats()
-	gauge(entries, float64(s.Entries))
-	gauge(size, float64(s.Bytes))
-	gauge(flights, float64(s.Flights))
-	counter(lost, float64(r.AuditLost()))
-	for name, n := range r.HandOuts() {
-		counter(handOuts, float64(n), name)
-	}
-	r.Each(func(name string, list []freshet.Entry, row int) {
-		var fresh, stale int
-		least := time.Duration(-1)
-		for _, e := range list {
-			switch {
-			case e.Credential == nil:
-				continue
-			case e.Stale:
-				stale++
-			default:
-				fresh++
-			}
-			if left := e.Credential.Remaining(); !e.Credential.Static() && (least < 0 || left < least) {
-				least = left
-			}
+	opts := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
+	everybody := promhttp.HandlerFor(m.registry, opts)
+	local := promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.callers}, opts)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); unix {
+			local.ServeHTTP(w, r)
+			return
 		}
-		gauge(keys, float64(fresh), name, "fresh")
-		gauge(keys, float64(stale), name, "stale")
-		gauge(failures, float64(row), name)
-		if least >= 0 {
-			gauge(shortest, least.Seconds(), name)
-		}
+		everybody.ServeHTTP(w, r)
 	})
 }

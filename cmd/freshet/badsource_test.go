@@ -63,7 +63,7 @@ func TestBadSource(t *testing.T) {
 			w.write("bad.sh", "#!/bin/sh\necho run >>DIR/runs\necho $$ >>DIR/pids\n"+test.script+"\n")
 			w.executable("bad.sh")
 			w.write("c.yaml", "version: 1\nidentities:\n  bad:\n    source: process\n    command: [DIR/bad.sh]\n    "+test.settings+"\n")
-			once := func(calls int) {
+			once := func(least, most int) {
 				t.Helper()
 				stdout, stderr := w.freshet(test.code, append([]string{"token", "bad"}, test.args...)...)
 				if stdout != "" {
@@ -78,8 +78,8 @@ func TestBadSource(t *testing.T) {
 				if strings.Contains(stderr, "hunter2") || strings.Contains(stderr, "eyJ") {
 					t.Errorf("the error shows what was printed: %q", stderr)
 				}
-				if got := w.lines("runs"); got != calls {
-					t.Errorf("got %d runs after %d calls", got, calls)
+				if got := w.lines("runs"); got < least || got > most {
+					t.Errorf("got %d runs, want %d to %d", got, least, most)
 				}
 				for _, word := range strings.Fields(w.read("pids")) {
 					pid, err := strconv.Atoi(word)
@@ -90,10 +90,10 @@ func TestBadSource(t *testing.T) {
 					w.await("the end of process "+word, func() bool { return !alive(pid) })
 				}
 			}
-			once(1)
+			once(1, 1)
 			d := w.serve()
-			once(2)
-			once(3)
+			once(2, 2)
+			once(2, 3) // the failure is remembered for a second, and told as it was
 			d.signal(syscall.SIGTERM)
 			if code := d.wait(); code != 0 {
 				t.Errorf("serve: got exit code %d", code)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,7 @@ import (
 )
 
 func execCommand(g *global) *cobra.Command {
+	var wait time.Duration
 	c := &cobra.Command{
 		DisableFlagsInUseLine: true,
 		Use:                   "exec [flags] IDENTITY[,IDENTITY] [--] COMMAND [ARGUMENT]...",
@@ -43,19 +45,23 @@ FRESHET_IDENTITY. Variables of yours that would win over these are left out.
 Each identity is retrieved once before the program starts. Its exit code is passed on, 128 + n if
 signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.`,
 		ValidArgsFunction: g.completeIdentity,
-		Example:           "  freshet exec prod -- aws s3 ls\n  freshet exec azure-dev -- python3 list_vms.py\n  freshet exec azure-dev,prod,internal ./deploy.sh",
+		Example:           "  freshet exec prod -- aws s3 ls\n  freshet exec azure-dev -- python3 list_vms.py\n  freshet exec azure-dev,prod,internal ./deploy.sh\n  freshet exec --wait 2m prod -- ./nightly.sh",
 		RunE: func(c *cobra.Command, a []string) error {
 			identities, command, err := execArguments(c, a)
 			if err != nil {
 				return err
 			}
-			code, err := runChild(c, g, identities, command)
+			if err := checkWait(c, wait); err != nil {
+				return err
+			}
+			code, err := runChild(c, g, identities, command, wait)
 			if err != nil {
 				report(c.ErrOrStderr(), err)
 			}
 			return exit(code)
 		},
 	}
+	waitFlag(c, &wait)
 	c.Flags().SetInterspersed(false) // what follows the identities belongs to the program
 	return c
 }
@@ -85,7 +91,7 @@ const (
 	exitNotFound      = 127
 )
 
-func runChild(c *cobra.Command, g *global, identities, command []string) (code int, err error) {
+func runChild(c *cobra.Command, g *global, identities, command []string, wait time.Duration) (code int, err error) {
 	path, code, err := lookPath(command[0])
 	if err != nil {
 		return code, err
@@ -100,7 +106,9 @@ func runChild(c *cobra.Command, g *global, identities, command []string) (code i
 		return exitOwnFailure, err
 	}
 	defer r.Close()
-	session, err := openSession(c.Context(), s, r, identities)
+	stop := showWait(c.ErrOrStderr(), strings.Join(identities, ", "), wait)
+	session, err := openSession(c.Context(), s, r, identities, wait)
+	stop()
 	if err != nil {
 		return exitOwnFailure, err
 	}
@@ -149,14 +157,14 @@ type session struct {
 	ended <-chan struct{} // closed when the daemon has ended it; nil for this process's own
 }
 
-func openSession(ctx context.Context, s *service, r *daemon.Run, identities []string) (*session, error) {
+func openSession(ctx context.Context, s *service, r *daemon.Run, identities []string, wait time.Duration) (*session, error) {
 	if s.private != nil {
-		return s.openOwnSession(ctx, r, identities)
+		return s.openOwnSession(ctx, r, identities, wait)
 	}
 	// Once open, a session outlives the signals that are the child's business; until then they end it.
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	opened, err := s.client.OpenSession(lasting, identities)
+	opened, err := s.client.OpenSession(lasting, identities, wait)
 	if err == nil && !stop() {
 		opened.Close()
 		err = freshet.AsError(ctx.Err())
@@ -179,7 +187,7 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 
 // openOwnSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
 // process's broker.
-func (s *service) openOwnSession(ctx context.Context, r *daemon.Run, identities []string) (*session, error) {
+func (s *service) openOwnSession(ctx context.Context, r *daemon.Run, identities []string, wait time.Duration) (*session, error) {
 	path := filepath.Join(r.Dir, "sock")
 	sessions := &daemon.Sessions{Broker: s.private.Broker, Socket: path}
 	api := localapi.New(localapi.Config{
@@ -190,7 +198,7 @@ func (s *service) openOwnSession(ctx context.Context, r *daemon.Run, identities 
 	if err != nil {
 		return nil, freshet.AsError(err).WithHint("set XDG_RUNTIME_DIR to a folder of your own with a short path")
 	}
-	own, err := sessions.Open(ctx, self(), identities)
+	own, err := sessions.Open(ctx, self(), identities, wait)
 	if err != nil {
 		l.Close()
 		return nil, err

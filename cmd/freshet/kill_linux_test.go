@@ -158,6 +158,7 @@ exit 7
 	}
 
 	// The next daemon replaces the socket, and answers what asks by its path.
+	<-d.ended // its lock goes with it
 	w.serve()
 	w.write("go", "")
 	if code := r.wait(); code != 7 {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +60,7 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&g.config, "config", "", "read the configuration in `FILE`")
-	root.AddCommand(demoCommand(g), serveCommand(g), execCommand(g), tokenCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), completionCommand(), labCommand(), versionCommand())
+	root.AddCommand(demoCommand(g), serveCommand(g), execCommand(g), tokenCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), drillCommand(g), unblockCommand(g), completionCommand(), labCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -128,9 +129,26 @@ func report(w io.Writer, err error) {
 		return
 	}
 	fmt.Fprintf(w, "freshet: %s\n", line(err.Error()))
-	if hint := hintOf(err); hint != "" {
+	if hint := advice(err); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", line(hint))
 	}
+}
+
+// worthTelling is the least time to come back after that is told: who tries again by hand takes as long.
+const worthTelling = 5 * time.Second
+
+// advice is an error's hint, and when it is of use to try again.
+func advice(err error) string {
+	hint := hintOf(err)
+	e := (*freshet.Error)(nil)
+	if !errors.As(err, &e) || e.Kind != freshet.Unavailable || e.RetryAfter < worthTelling {
+		return hint
+	}
+	when := "try again in " + span(e.RetryAfter.Round(time.Second))
+	if hint == "" {
+		return when
+	}
+	return hint + "; " + when
 }
 
 func hintOf(err error) string {

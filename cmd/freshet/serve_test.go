@@ -110,7 +110,7 @@ identities:
 	w.freshet(0, "token", "pod")
 	w.freshet(5, "token", "down")
 	out, _ := w.freshet(0, "status")
-	for _, want := range []string{"3 identities, 1 key, 0 under way", "IDENTITY", "pod ", "9h59m", "fresh", "down ", "failing", "idle ", "\ndown: failed ", "hint: look at what should write the file"} {
+	for _, want := range []string{"3 identities, 2 keys, 0 under way", "IDENTITY", "pod ", "9h59m", "fresh", "down ", "failing", "idle ", "\ndown: failed ", "hint: look at what should write the file"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status does not show %q:\n%s", want, out)
 		}

@@ -27,9 +27,13 @@ func statusCommand(g *global) *cobra.Command {
 		Long: `Show what the daemon holds, and how its identities fare: never a secret.
 
 One line for each key, which is an identity together with what was asked of it: how long its
-credential still lives, which is how long its issuer may stay down unnoticed; when it is next
-replaced, and what the last attempt came to. Identities that nobody has asked for have no keys.
-You see those you may use; the daemon's own user and root see all.
+credential still lives; when it is next replaced, or tried again after a failure; and what the
+last attempt came to. What is pinned is kept loaded; what is unused, because nobody has asked for
+it since it was last replaced, is not replaced again. Identities that nobody has asked for have no
+keys. You see those you may use; the daemon's own user and root see all.
+
+One line for each issuer: whether it is asked or blocked, and its runway, which is how long it may
+be down from now on until the first caller fails.
 
 --json prints the document of GET /v1/status, with --watch one a line.`,
 		Example: "  freshet status\n  freshet status --watch\n  freshet status --json | jq '.identities[] | select(.last_error)'",
@@ -122,16 +126,33 @@ func showStatus(w io.Writer, s *client.Status) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
+	showRunway(&page, s.Issuers)
 	for i := range s.Identities {
 		if id := &s.Identities[i]; id.LastError != "" {
 			fmt.Fprintf(&page, "\n%s: failed %s ago: %s\n", id.Name, ago(id.LastFailure), line(id.LastError))
 			if id.LastHint != "" {
 				fmt.Fprintf(&page, "hint: %s\n", line(id.LastHint))
 			}
+			showRetry(&page, id, !s.Partial)
 		}
 	}
 	_, err := io.WriteString(w, page.String())
 	return err
+}
+
+// showRetry says when an identity that fails is tried again, where that is a while, and how to have it tried now.
+func showRetry(w io.Writer, id *broker.IdentityStatus, oversees bool) {
+	in := 0.0
+	for i := range id.Keys {
+		in = max(in, id.Keys[i].RetryIn)
+	}
+	switch {
+	case in < worthTelling.Seconds():
+	case oversees:
+		fmt.Fprintf(w, "tried again in %s; at once with: freshet unblock %s\n", seconds(in), id.Name)
+	default:
+		fmt.Fprintf(w, "tried again in %s\n", seconds(in))
+	}
 }
 
 func idle(id *broker.IdentityStatus) string {
@@ -141,11 +162,24 @@ func idle(id *broker.IdentityStatus) string {
 	return "idle"
 }
 
-// state is a key's in one word.
+// state is a key's, with what keeps it there, or does not.
 func state(k *broker.KeyStatus) string {
+	switch {
+	case k.Pinned:
+		return condition(k) + ", pinned"
+	case !k.Wanted && k.Fingerprint != "":
+		return condition(k) + ", unused"
+	}
+	return condition(k)
+}
+
+// condition is a key's in one word.
+func condition(k *broker.KeyStatus) string {
 	switch {
 	case k.Refreshing && k.Fingerprint == "":
 		return "retrieving"
+	case k.Fingerprint == "" && k.LastError != "":
+		return "failing"
 	case k.Fingerprint == "":
 		return "empty"
 	case k.Rejected:
@@ -171,6 +205,8 @@ func lives(k *broker.KeyStatus) string {
 
 func due(k *broker.KeyStatus) string {
 	switch {
+	case k.RetryIn > 0:
+		return "in " + span(time.Duration(k.RetryIn*float64(time.Second)))
 	case k.Fingerprint == "" || k.RefreshAt == nil:
 		return "–"
 	case k.RefreshIn <= 0:

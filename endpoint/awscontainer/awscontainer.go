@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,7 +76,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Deny(w, http.StatusForbidden, "the Authorization header is not this endpoint's secret")
 		return
 	}
-	a, err := h.door.Get(r.Context(), h.identity, freshet.Request{})
+	a, err := h.door.Get(r.Context(), h.identity, freshet.Request{Hold: hold(r.UserAgent())})
 	if err != nil {
 		e := freshet.AsError(err)
 		if e.RetryAfter > 0 {
@@ -96,6 +97,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Freshet-Stale", "true")
 	}
 	_, _ = w.Write(body)
+}
+
+const (
+	// patience is how long to wait for another attempt at an issuer that fails: Go and JavaScript set no time for an answer
+	// (aws-sdk-go-v2 credentials 1.20, credential-provider-http 3.972).
+	patience = 20 * time.Second
+	// pythonPatience is what Python's leave: botocore gives up after two seconds, and tries three times a second apart (1.29 to
+	// 1.43). A refusal in time tells it why, where a timeout would not.
+	pythonPatience = 1500 * time.Millisecond
+)
+
+// hold is how long the client bears to wait. botocore, and so boto3 and awscli, fetches by a session that names its HTTP library
+// alone (python-urllib3/1.26.12); the other names are those of their requests to AWS.
+func hold(agent string) time.Duration {
+	agent = strings.ToLower(agent)
+	for _, python := range []string{"python", "boto", "aws-cli"} {
+		if strings.Contains(agent, python) {
+			return pythonPatience
+		}
+	}
+	return patience
 }
 
 var (

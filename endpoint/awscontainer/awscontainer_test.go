@@ -170,6 +170,26 @@ func TestErrorsHaveBothSpellings(t *testing.T) {
 	}
 }
 
+func TestHoldIsWhatTheClientBears(t *testing.T) {
+	for agent, want := range map[string]time.Duration{
+		"python-urllib3/1.26.12":                                 1500 * time.Millisecond, // botocore 1.29, and awscli 2.9 by its own
+		"python-urllib3/2.7.0":                                   1500 * time.Millisecond, // botocore 1.43
+		"Boto3/1.26.27 Python/3.11.2 Linux/6.1 Botocore/1.29.27": 1500 * time.Millisecond,
+		"aws-cli/2.9.19 Python/3.11.2":                           1500 * time.Millisecond,
+		"Go-http-client/1.1":                                     20 * time.Second, // aws-sdk-go-v2
+		"":                                                       20 * time.Second, // the SDK for JavaScript
+	} {
+		h, d := serve(t, keys, freshet.Validity{Lifetime: time.Hour})
+		r := httptest.NewRequest(http.MethodGet, Path, nil)
+		r.Header.Set("Authorization", secret)
+		r.Header.Set("User-Agent", agent)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if _, req := d.Last(); req.Hold != want {
+			t.Errorf("%q is held for %v, want %v", agent, req.Hold, want)
+		}
+	}
+}
+
 func TestEnvironmentPointsAtThePath(t *testing.T) {
 	env := Environment("http://127.0.0.1:1", "s")
 	if env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] != "http://127.0.0.1:1/creds" || env["AWS_CONTAINER_AUTHORIZATION_TOKEN"] != "s" || len(env) != 2 {

@@ -65,6 +65,10 @@ func Environment(base, secret string) map[string]string {
 	}
 }
 
+// patience is how long to wait for another attempt at an issuer that fails. It is less than any client gives an answer (azidentity
+// for Go a minute a try), and about what they spend on retries of their own.
+const patience = 20 * time.Second
+
 // The header, as net/http spells it.
 const secretHeader = "X-Identity-Header"
 
@@ -93,7 +97,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, http.StatusBadRequest, freshet.Invalid, why)
 			return
 		}
-		s = &seat{resource: q.resource, request: freshet.Request{Scopes: []string{scopeOf(q.resource)}}}
+		s = &seat{resource: q.resource, request: freshet.Request{Scopes: []string{scopeOf(q.resource)}, Hold: patience}}
 	}
 	a, err := h.door.Get(r.Context(), h.identity, s.request)
 	if err == nil && a.Credential.Type() != freshet.Bearer {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/expiry"
@@ -24,6 +25,10 @@ import (
 
 // Path is where tokens are.
 const Path = "/token"
+
+// patience is how long to wait for another attempt at an issuer that fails. OAuth clients give an answer no time (x/oauth2), or
+// half a minute and more, and few try again.
+const patience = 20 * time.Second
 
 // Config has no settings of its own.
 type Config struct{}
@@ -93,7 +98,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "invalid_target", "audience and resource differ, and a token is for one")
 		return
 	}
-	req := freshet.Request{Scopes: strings.Fields(f.scope), Audience: cmp.Or(f.audience, f.resource)}
+	req := freshet.Request{Scopes: strings.Fields(f.scope), Audience: cmp.Or(f.audience, f.resource), Hold: patience}
 	a, err := h.door.Get(r.Context(), name, req)
 	if err == nil && a.Credential.Type() != freshet.Bearer {
 		err = freshet.Errorf(freshet.Invalid, "identity %s: its credential is %s, which this dialect cannot carry", name, a.Credential.Type())

@@ -42,6 +42,11 @@ func TestScalars(t *testing.T) {
 			map[any]string{Percent(75): "75%"},
 			[]string{"", "75", "%", "101%", "-1%", "7.5%", "75 %", "0x1%"},
 		}, {
+			new(Rate),
+			map[string]any{"10/s": Rate(10), "600/m": Rate(10), "2/h": Rate(2.0 / 3600), "7/m": Rate(7.0 / 60), "999999999/s": Rate(999999999), "007/s": Rate(7)},
+			map[any]string{Rate(10): "10/s", Rate(2.0 / 3600): "2/h", Rate(7.0 / 60): "7/m", Rate(3599.0 / 3600): "3599/h", Rate(1.0 / 60): "1/m"},
+			[]string{"", "10", "0/s", "10/", "/s", "10/d", "1.5/s", "-1/s", "+1/s", "10 /s", "10/s/s", "1000000000/s", "000/m", "1e3/s"},
+		}, {
 			new(Size),
 			map[string]any{"256MiB": Size(256 << 20), "1B": Size(1), "64KiB": Size(64 << 10), "2GiB": Size(2 << 30), "0B": Size(0)},
 			map[any]string{Size(256 << 20): "256MiB", Size(1025): "1025B", Size(0): "0B", Size(3 << 30): "3GiB"},

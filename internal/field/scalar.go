@@ -59,6 +59,44 @@ func (p Percent) Form() (words, pattern string) {
 
 func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
 
+// Rate is how often something may happen, in times a second, written as 10/s, 600/m or 2/h. The zero Rate is none.
+type Rate float64
+
+// per are the units of Rate, shortest first, in seconds.
+var per = []struct {
+	unit    string
+	seconds int
+}{{"s", 1}, {"m", 60}, {"h", 3600}}
+
+func (r *Rate) UnmarshalText(text []byte) error {
+	digits, unit, _ := strings.Cut(string(text), "/")
+	v, err := parseDigits(digits)
+	if err != nil || v == 0 || len(digits) > 9 { // none at all is no rate: what has it would never be served
+		return errForm
+	}
+	for _, p := range per {
+		if p.unit == unit {
+			*r = Rate(float64(v) / float64(p.seconds))
+			return nil
+		}
+	}
+	return errForm
+}
+
+func (r Rate) Form() (words, pattern string) {
+	return "a rate such as 10/s, 600/m or 2/h", `^0{0,8}[1-9][0-9]{0,8}/[smh]$`
+}
+
+func (r Rate) String() string {
+	for _, p := range per {
+		n := math.Round(float64(r) * float64(p.seconds))
+		if Rate(n/float64(p.seconds)) == r {
+			return strconv.FormatFloat(n, 'f', -1, 64) + "/" + p.unit
+		}
+	}
+	return strconv.FormatFloat(float64(r), 'g', -1, 64) + "/s"
+}
+
 // Size is a number of bytes, written as 512B, 64KiB, 256MiB or 1GiB.
 type Size int64
 

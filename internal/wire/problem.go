@@ -45,7 +45,9 @@ func Status(k freshet.Kind) int {
 func ProblemOf(err error) Problem {
 	e := freshet.AsError(err)
 	return Problem{Type: "about:blank", Title: string(e.Kind), Status: Status(e.Kind), Detail: e.Error(), Kind: e.Kind, Hint: e.Hint,
-		Identity: e.Identity, Source: e.Source, Why: e.Why, RetryAfter: e.RetryAfter.Seconds()}
+		Identity: e.Identity, Source: e.Source, Why: e.Why,
+		// What is left of a block is a few nanoseconds off the second that its issuer said.
+		RetryAfter: e.RetryAfter.Round(time.Millisecond).Seconds()}
 }
 
 // Write answers with the document.

@@ -17,6 +17,7 @@ type Request struct {
 	Claims   string   `json:"claims,omitempty"`   // a claims challenge in base64, as services send it
 	MinTTL   string   `json:"min_ttl,omitempty"`  // a duration such as "5m"
 	Rejected string   `json:"rejected,omitempty"` // fingerprint of a version that a service refused
+	Hold     string   `json:"hold,omitempty"`     // how long to wait for an issuer that fails, where nothing valid is to be had: "30s"
 }
 
 // RequestOf renders a request.
@@ -28,6 +29,7 @@ func RequestOf(r freshet.Request) Request {
 	if r.MinTTL > 0 {
 		w.MinTTL = r.MinTTL.String()
 	}
+	w.Hold = holdOf(r.Hold)
 	return w
 }
 
@@ -51,7 +53,30 @@ func (w Request) Parse() (freshet.Request, error) {
 		}
 		r.MinTTL = d
 	}
-	return r, nil
+	var err error
+	r.Hold, err = parseHold(w.Hold)
+	return r, err
+}
+
+// MaxHold bounds how long a caller is held: it costs the daemon a connection for as long.
+const MaxHold = time.Hour
+
+func holdOf(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return min(d, MaxHold).String()
+}
+
+func parseHold(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > MaxHold {
+		return 0, freshet.Errorf(freshet.Invalid, "hold: not a duration of at most %s", MaxHold).WithHint(`write it like "30s" or "5m"`)
+	}
+	return d, nil
 }
 
 // DecodeClaims reads a claims challenge: base64 with or without padding, in either alphabet, of a JSON object.
@@ -68,10 +93,19 @@ func DecodeClaims(s string) (string, error) {
 		WithHint("pass the claims value of the WWW-Authenticate header as it came, in base64")
 }
 
-// Session is the body of POST /v1/sessions, and the first line of its reply.
+// Session is the body of POST /v1/sessions.
 type Session struct {
 	Identities []string `json:"identities"`
+	Hold       string   `json:"hold,omitempty"` // as in [Request]
 }
+
+// SessionOf renders a request for a session.
+func SessionOf(identities []string, hold time.Duration) Session {
+	return Session{Identities: identities, Hold: holdOf(hold)}
+}
+
+// Held reads how long to wait. Errors are of kind [freshet.Invalid].
+func (s Session) Held() (time.Duration, error) { return parseHold(s.Hold) }
 
 // SessionOpened is the first line of a session's reply. The session lasts as long as the reply's body stays open.
 type SessionOpened struct {

@@ -19,6 +19,8 @@ func TestRequestSurvivesTheWire(t *testing.T) {
 		{},
 		{Tenant: "t", Scopes: []string{"b", "a"}, Audience: "aud", Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
 			MinTTL: 90 * time.Second, Rejected: "0123456789abcdef0123456789abcdef"},
+		{Hold: 1500 * time.Millisecond},
+		{Hold: MaxHold},
 	} {
 		b, err := json.Marshal(RequestOf(r))
 		if err != nil {
@@ -36,7 +38,7 @@ func TestRequestSurvivesTheWire(t *testing.T) {
 
 func TestRequestsThatMeanNothingAreRefused(t *testing.T) {
 	for _, w := range []Request{
-		{MinTTL: "5"}, {MinTTL: "-5m"}, {MinTTL: "soon"}, {Claims: "!"}, {Claims: "e30"[:2]}, {Claims: base64.StdEncoding.EncodeToString([]byte("[]"))},
+		{MinTTL: "5"}, {MinTTL: "-5m"}, {MinTTL: "soon"}, {Hold: "30"}, {Hold: "-1s"}, {Hold: "1h0m1s"}, {Hold: "soon"}, {Claims: "!"}, {Claims: "e30"[:2]}, {Claims: base64.StdEncoding.EncodeToString([]byte("[]"))},
 		{Claims: base64.StdEncoding.EncodeToString([]byte(`{"planted-claims":`))}, {Scopes: []string{"a", ""}}, {Scopes: []string{""}},
 	} {
 		_, err := w.Parse()
@@ -46,6 +48,23 @@ func TestRequestsThatMeanNothingAreRefused(t *testing.T) {
 			continue
 		}
 		freshettest.LeakedSecrets(t, e.Error()+e.Hint, "planted-claims")
+	}
+}
+
+func TestHoldIsBounded(t *testing.T) {
+	if got, err := RequestOf(freshet.Request{Hold: 24 * time.Hour}).Parse(); err != nil || got.Hold != MaxHold {
+		t.Errorf("a day: got %v, %v, want %v", got.Hold, err, MaxHold)
+	}
+	for hold, want := range map[string]time.Duration{"": 0, "0s": 0, "30s": 30 * time.Second} {
+		if got, err := (Session{Hold: hold}).Held(); err != nil || got != want {
+			t.Errorf("a session's %q: got %v, %v", hold, got, err)
+		}
+	}
+	if _, err := (Session{Hold: "2h"}).Held(); freshet.AsError(err) == nil || freshet.AsError(err).Kind != freshet.Invalid {
+		t.Errorf("a session's 2h: got %v", err)
+	}
+	if s := SessionOf([]string{"id"}, 90*time.Second); s.Hold != "1m30s" || len(s.Identities) != 1 {
+		t.Errorf("got %+v", s)
 	}
 }
 
@@ -95,6 +114,9 @@ func TestRetryTimeIsWholeSecondsUpwards(t *testing.T) {
 		if got := RetryAfter(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
+	}
+	if p := ProblemOf(&freshet.Error{Kind: freshet.Unavailable, RetryAfter: 90*time.Second + time.Microsecond}); p.RetryAfter != 90 {
+		t.Errorf("90 s and a microsecond: %v, want 90", p.RetryAfter)
 	}
 	for _, s := range []float64{-1, 1e300} {
 		if got := (Problem{RetryAfter: s}).Err().RetryAfter; got < 0 || got > maxRetryAfter {
