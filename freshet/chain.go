@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"freshet.dev/freshet/internal/clock"
 )
@@ -75,6 +76,10 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 		return nil, no.at(clock.Now()).of(id)
 	}
 	defer c.leave(id, p)
+	failure := Errorf(Bug, "source ended its goroutine")
+	defer func() { c.governor.report(p, failure) }()
+	hard := time.AfterFunc(id.timeout, func() { c.governor.report(p, timedOut(id, context.DeadlineExceeded)) }) // a source may be deaf
+	defer hard.Stop()
 	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: p.target, Started: Now()}
 	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e, p)
 	if err != nil {
@@ -83,7 +88,7 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	} else {
 		e.Fingerprint, e.Expires = cred.fingerprint, cred.Expires()
 	}
-	c.governor.report(p, e.Err)
+	failure = e.Err
 	c.observe(e)
 	return cred, err
 }

@@ -46,11 +46,14 @@ type ask struct {
 // patience is until when (monotonic) a caller can wait for a further attempt: its context's deadline, or else its hold from now
 // on; 0 if it has neither.
 func (a *ask) patience(ctx context.Context, now clock.Reading) int64 {
+	if a.input {
+		return 0 // whoever it is for is held, and not the flight that it is an input of
+	}
 	if ends, ok := ctx.Deadline(); ok {
-		return now.Mono + int64(clock.Left(ends))
+		return now.Add(clock.Left(ends)).Mono
 	}
 	if a.hold > 0 {
-		return now.Mono + int64(a.hold)
+		return now.Add(a.hold).Mono
 	}
 	return 0
 }
@@ -101,8 +104,10 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 // part counts a caller out that waited for a flight.
 func (s *slot) part(f *flight) {
 	s.mu.Lock()
-	f.waiters--
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if f.waiters--; f.held && f.waiters == 0 && s.flight == f {
+		s.id.cache.at(s, clock.Now().Mono) // which gives its place back
+	}
 }
 
 // leave is the error of a caller whose own context has ended; the flight goes on without it.
@@ -242,9 +247,12 @@ func (s *slot) holdFlightLocked(no *refusal, reason Reason, ancestry []string) *
 	if crowded != nil {
 		return crowded
 	}
+	if !c.at(s, no.until) {
+		go c.leave(s.id, p)
+		return errClosed()
+	}
 	s.flight = &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, ancestry: ancestry, held: true, starts: no.until, cause: no}
 	s.busy.Store(true)
-	c.at(s, no.until)
 	return nil
 }
 
@@ -267,6 +275,31 @@ func (s *slot) turnAwayLocked(f *flight) {
 	s.busy.Store(s.queued)
 	close(f.done)
 	s.id.cache.at(s, s.again)
+}
+
+// turnBack ends a flight that found its issuer blocked when it came to ask. Nothing was asked, so nothing failed.
+func (c *Cache) turnBack(f *flight, no *refusal) {
+	s := f.slot
+	now := clock.Now()
+	c.governor.report(f.permit, no.err)
+	s.mu.Lock()
+	if f.landed {
+		s.late-- // its waiters were told that it took too long
+		s.mu.Unlock()
+		c.look(s, now)
+		c.dispatch()
+		return
+	}
+	f.landed, f.turned = true, true
+	s.flight = nil
+	s.busy.Store(s.queued)
+	close(f.done)
+	c.putOffLocked(s, no, now)
+	if f.outdated {
+		s.renewLocked(now)
+	}
+	s.mu.Unlock()
+	c.dispatch()
 }
 
 // turnAway ends the slot's held flight, if it has one, as the cache closes.
@@ -295,14 +328,25 @@ func (c *Cache) fly(f *flight) {
 	ctx, cancel := context.WithTimeout(c.ctx, id.timeout-grace(id.timeout))
 	defer cancel()
 	hard := time.AfterFunc(id.timeout, func() {
-		c.land(f, nil, &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: context.DeadlineExceeded}, Event{})
+		c.land(f, nil, timedOut(id, context.DeadlineExceeded), Event{})
 	})
 	defer hard.Stop()
 	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: p.target, Started: Now()}
 	// Deferred, because runtime.Goexit in a source (a test's FailNow, say) runs what is deferred and nothing else.
 	cred, err := (*Credential)(nil), error(Errorf(Bug, "source ended its goroutine"))
-	defer func() { c.land(f, cred, err, e) }()
+	defer func() {
+		if back, ok := errors.AsType[*turnedBack](err); ok && cred == nil {
+			c.turnBack(f, back.no)
+			return
+		}
+		c.land(f, cred, err, e)
+	}()
 	cred, err = c.obtain(WithAncestry(ctx, append(slices.Clip(f.ancestry), id.name)...), id, keyRequest(f.slot.key, id), &e, p)
+}
+
+// timedOut is the error of a retrieval that took too long.
+func timedOut(id *Identity, cause error) *Error {
+	return &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: cause}
 }
 
 // retryIn is when a 5xx is tried again within the flight that met it: most are a server among many that went away.
@@ -324,13 +368,24 @@ func (c *Cache) retrieve(ctx context.Context, id *Identity, req Request, e *Even
 	if c.governor.barred(id, p.target) != nil {
 		return nil, err // others have found out more meanwhile
 	}
+	again, failure := c.attempt(ctx, id, req, e, p)
+	if failure != nil && !p.asked.Load() {
+		p.asked.Store(true) // the first time
+		return nil, err
+	}
 	e.Retried = true
-	return c.attempt(ctx, id, req, e, p)
+	return again, failure
 }
 
-// passing reports whether to ask again at once after an error. A probe asks once.
+// turnedBack is the error of a retrieval that was not made, since its issuer is to be left alone.
+type turnedBack struct{ no *refusal }
+
+func (t *turnedBack) Error() string   { return t.no.err.Error() }
+func (t *turnedBack) Unwrap() []error { return []error{t.no.at(clock.Now())} }
+
+// passing reports whether to ask again at once after an error of the issuer. A probe asks once.
 func (c *Cache) passing(ctx context.Context, id *Identity, err *Error, p *permit) bool {
-	if err.Kind != Unavailable || err.Status/100 != 5 || err.RetryAfter > 0 || len(p.probes) > 0 || tooLong(ctx, retryIn) {
+	if !p.asked.Load() || err.Kind != Unavailable || err.Status/100 != 5 || err.RetryAfter > 0 || len(p.probes) > 0 || tooLong(ctx, retryIn) {
 		return false
 	}
 	return c.governor.barred(id, p.target) == nil
@@ -340,12 +395,14 @@ func (c *Cache) passing(ctx context.Context, id *Identity, err *Error, p *permit
 // for one holds nothing that the input's own flight could need.
 func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event, p *permit) (*Credential, error) {
 	worker := p.worker
+	p.asked.Store(false)
 	p.claims.Store(req.Claims != "")
 	if id.deriver != nil {
 		need, err := call(func() (Need, error) { return id.deriver.Needs(req), nil })
 		if err != nil {
 			return nil, err
 		}
+		c.governor.unprobe(p) // others may find out while this one waits
 		if worker {
 			c.yield(p)
 		}
@@ -355,7 +412,7 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 		}
 		req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.fingerprint
 	}
-	if err := c.acquire(ctx, id.limit, p); err != nil {
+	if err := c.acquire(ctx, &id.limit, p); err != nil {
 		return nil, err
 	}
 	if worker && !p.worker {
@@ -363,14 +420,17 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 			return nil, err
 		}
 	}
+	// It may have waited, and others been told meanwhile to leave the issuer alone.
+	if no := c.governor.ask(p); no != nil {
+		return nil, &turnedBack{no}
+	}
 	asked := clock.Now()
-	defer func() { c.release(id.limit, p, time.Duration(clock.Now().Mono-asked.Mono)) }()
-	p.asked.Store(true)
+	defer func() { c.release(&id.limit, p, time.Duration(clock.Now().Mono-asked.Mono)) }()
 	cred, err := call(func() (*Credential, error) { return id.source.Retrieve(ctx, req) })
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
 	if err != nil {
 		if ctx.Err() != nil && c.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return nil, &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: err}
+			return nil, timedOut(id, err)
 		}
 		return nil, err
 	}

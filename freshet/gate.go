@@ -48,10 +48,11 @@ type gateKey struct {
 // success opens the gate, and its failure blocks again, for longer.
 type gate struct {
 	key      gateKey
-	failures int    // in a row
-	blocks   int    // in a row
-	until    int64  // monotonic; 0: not blocked
-	err      *Error // what blocked it
+	failures int       // in a row
+	blocks   int       // in a row
+	until    int64     // monotonic; 0: not blocked
+	err      *Error    // what blocked it
+	by       *Identity // whose retrieval did
 	probing  bool
 }
 
@@ -108,7 +109,7 @@ func longer(a, b *refusal) *refusal {
 
 // reportLocked takes account of how a retrieval ended; err is nil if it brought a credential.
 func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
-	probes := p.probes
+	probes, by := p.probes, p.keys[2].id
 	for _, b := range probes {
 		b.probing = false
 	}
@@ -128,7 +129,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		if d == 0 {
 			d = about(min(outage<<min(b.blocks-1, 10), outageMost))
 		}
-		g.blockLocked(b, d, err, now)
+		g.blockLocked(b, d, err, by, now)
 	}
 	switch b := g.gates[target]; {
 	case err.Kind == Unavailable && (err.RetryAfter > 0 || err.Status == http.StatusTooManyRequests):
@@ -168,13 +169,13 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		// for a scope, or in answer to a challenge, is for that key alone, which remembers it.
 		switch {
 		case err.Kind == LoginNeeded && err.Status == 0 && !p.claims.Load():
-			g.blockLocked(g.gate(own), loginAgain, err, now)
+			g.blockLocked(g.gate(own), loginAgain, err, by, now)
 		case err.Kind == Denied && err.Status == http.StatusUnauthorized:
-			g.blockLocked(g.gate(own), deniedAgain, err, now)
+			g.blockLocked(g.gate(own), deniedAgain, err, by, now)
 		}
 	case len(probes) > 0: // not what a probe had to bring
 		for _, p := range probes {
-			g.blockLocked(p, about(outage), err, now)
+			g.blockLocked(p, about(outage), err, by, now)
 		}
 	}
 }
@@ -218,8 +219,8 @@ const minSweep = 1024
 
 // blockLocked shuts a gate. Where that is the third of a host's, the host's is shut as well: what throttles one tenant after the
 // other throttles whoever sends from here (Entra and STS do so by address).
-func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, now clock.Reading) {
-	b.until, b.err = max(b.until, now.Mono+int64(d)), err
+func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, by *Identity, now clock.Reading) {
+	b.until, b.err, b.by = max(b.until, now.Mono+int64(d)), err, by
 	if b.key.whole || b.key.id != nil || !remote(err) {
 		return
 	}
@@ -229,7 +230,7 @@ func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, now clock.R
 			if n++; n == wide {
 				h := g.gate(gateKey{Target: Target{Host: b.key.Host}, whole: true})
 				h.blocks = max(h.blocks, 1)
-				h.until, h.err = max(h.until, b.until), err
+				h.until, h.err, h.by = max(h.until, b.until), err, by
 				return
 			}
 		}

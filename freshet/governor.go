@@ -19,6 +19,7 @@ const (
 const (
 	maxWorkers          = 512
 	maxWorkersPerIssuer = 64
+	maxYielded          = 4 * maxWorkersPerIssuer // those included that wait for an input
 )
 
 // retryCrowded is when a caller refused for the number of flights may come again.
@@ -45,6 +46,7 @@ type host struct {
 	flights int           // running, held and queued
 	targets int           // of those flights
 	workers int           // refreshes running
+	yielded int           // refreshes that wait for their input, and then for a worker again
 	resume  fifo[*ticket] // of flights that wait for a worker again, their input in hand
 	queues  map[queueKey]*queue
 	turns   fifo[*queue] // those of queues that have keys and are not parked
@@ -54,15 +56,16 @@ type host struct {
 
 // permit is a flight's leave to go ahead.
 type permit struct {
-	target Target
-	keys   [3]gateKey
-	probes []*gate
-	host   *host
-	worker bool        // it holds one of its host's workers
-	slot   bool        // it holds a slot of its identity's limit
-	ended  bool        // its outcome was reported
-	asked  atomic.Bool // its source was called
-	claims atomic.Bool // to answer a challenge
+	target  Target
+	keys    [3]gateKey
+	probes  []*gate
+	host    *host
+	worker  bool        // it holds one of its host's workers
+	yielded bool        // it gave that back while it waits for its input
+	slot    bool        // it holds a slot of its identity's limit
+	ended   bool        // its outcome was reported
+	asked   atomic.Bool // its source was called
+	claims  atomic.Bool // to answer a challenge
 }
 
 func (g *governor) init() {
@@ -81,9 +84,15 @@ func (c *Cache) giveBack(id *Identity, h *host, slot bool) {
 	h.workers--
 	g.readyLocked(h)
 	if slot {
-		g.releaseLocked(id.limit)
-		c.awaitNext(id.limit, clock.Now())
+		id.limit.next -= int64(id.limit.apart) // nothing was asked
+		g.releaseLocked(&id.limit)
+		c.awaitNext(&id.limit, clock.Now())
 	}
+}
+
+// errClosed refuses for good.
+func errClosed() *refusal {
+	return &refusal{&Error{Kind: Unavailable, Why: "shutting down"}, clock.Never.Mono}
 }
 
 // errCrowded refuses for the number of flights.
@@ -120,11 +129,12 @@ func (g *governor) admit(id *Identity, t Target, input bool) (*permit, *refusal)
 // roomLocked finds the host of a flight's target, if there is room for one more.
 func (g *governor) roomLocked(t Target, input bool, now clock.Reading) (*host, *refusal) {
 	if g.drained != nil {
-		return nil, &refusal{&Error{Kind: Unavailable, Why: "shutting down"}, clock.Never.Mono}
+		return nil, errClosed()
 	}
 	h := g.host(t.Host)
 	if own := g.tenants[t]; !input && (g.total >= maxFlights ||
 		h.flights >= maxFlightsPerIssuer && own >= maxFlightsPerIssuer/(h.targets+1)) {
+		g.tidy(h)
 		return nil, &refusal{errCrowded(), now.Mono + int64(retryCrowded)}
 	}
 	return h, nil
@@ -151,6 +161,34 @@ func (g *governor) begin(id *Identity, p *permit) *refusal {
 	var no *refusal
 	p.probes, no = g.passLocked(&p.keys, clock.Now())
 	return no
+}
+
+// unprobe lets another flight be the probe, while this one waits.
+func (g *governor) unprobe(p *permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unprobeLocked(p)
+}
+
+func (g *governor) unprobeLocked(p *permit) {
+	for _, b := range p.probes {
+		b.probing = false
+	}
+	p.probes = nil
+}
+
+// ask is the last look at the gates before a source is called.
+func (g *governor) ask(p *permit) *refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(p.probes) == 0 {
+		var no *refusal
+		if p.probes, no = g.passLocked(&p.keys, clock.Now()); no != nil {
+			return no
+		}
+	}
+	p.asked.Store(true)
+	return nil
 }
 
 // barred says why an issuer is to be left alone; nil if it may be asked.
@@ -187,10 +225,12 @@ func (c *Cache) leave(id *Identity, p *permit) {
 	if p.worker {
 		g.yieldLocked(p)
 	}
+	g.returnLocked(p)
+	g.returnLocked(p)
 	if p.slot {
 		p.slot = false
-		g.releaseLocked(id.limit)
-		c.awaitNext(id.limit, clock.Now())
+		g.releaseLocked(&id.limit)
+		c.awaitNext(&id.limit, clock.Now())
 	}
 	g.countLocked(p, -1)
 	if g.total == 0 && g.drained != nil {

@@ -75,7 +75,7 @@ type Identity struct {
 	varies    Fields
 	refreshAt float64
 	timeout   time.Duration
-	limit     *limit // nil: none
+	limit     limit // under governor.mu
 	issuer    string
 	ancestry  []string // its own name and those of all the identities it is made from
 	ring      ring     // its slots, under cache.mu
@@ -93,9 +93,10 @@ type private struct {
 func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 	id := &Identity{
 		cache: c, name: cfg.Name, version: cfg.Version, kind: cfg.Kind, from: cfg.From, around: cfg.Around,
-		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout, limit: newLimit(cfg.Concurrency, cfg.Rate),
+		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout,
 		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
 	}
+	id.limit.set(cfg.Concurrency, cfg.Rate)
 	id.deriver, _ = cfg.Source.(Deriver)
 	id.targeter, _ = cfg.Source.(Targeter)
 	if v, ok := cfg.Source.(Varier); ok {

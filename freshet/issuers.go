@@ -60,10 +60,14 @@ func (c *Cache) Issuers() []IssuerState {
 // Callers who are held go on at once, and so does what is due. It takes O(keys of the identity).
 func (id *Identity) Unblock() {
 	c := id.cache
-	c.governor.forgive(id)
+	slots := id.slots()
+	targets := []Target{id.usual()}
+	for _, s := range slots {
+		targets = append(targets, id.target(s.key))
+	}
+	c.governor.unblock(id, targets)
 	now := clock.Now()
-	for _, s := range id.slots() {
-		c.governor.unblock(id.target(s.key))
+	for _, s := range slots {
 		s.mu.Lock()
 		s.pardonLocked()
 		if f := s.flight; f != nil && f.held {
@@ -76,12 +80,30 @@ func (id *Identity) Unblock() {
 	c.dispatch()
 }
 
-// unblock opens the gates of a target and of its host.
-func (g *governor) unblock(t Target) {
+// usual is whom a retrieval of the identity's defaults asks.
+func (id *Identity) usual() Target {
+	var req Request
+	if id.normalise(&req) != nil {
+		return Target{Host: id.issuer}
+	}
+	return id.target(string(appendKey(nil, id, &req)))
+}
+
+// unblock opens an identity's own gates, those that it shut, and those of some targets and of their hosts.
+func (g *governor) unblock(id *Identity, targets []Target) {
+	g.forgive(id)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.gates, gateKey{Target: t})
-	delete(g.gates, gateKey{Target: Target{Host: t.Host}, whole: true})
+	for k, b := range g.gates {
+		if b.by == id {
+			delete(g.gates, k)
+			targets = append(targets, k.Target)
+		}
+	}
+	for _, t := range targets {
+		delete(g.gates, gateKey{Target: t})
+		delete(g.gates, gateKey{Target: Target{Host: t.Host}, whole: true})
+	}
 }
 
 // forgive opens the gates that an identity has of its own: who logged in meanwhile, or changed the secret, may ask again.

@@ -11,39 +11,46 @@ import (
 // limit bounds one identity's retrievals: how many run at once, and how many begin in a second, evenly spaced. Tenants take
 // turns at what that leaves, callers' flights before refreshes that nobody waits for. Everything is under the governor's lock.
 type limit struct {
-	most    int           // at once; 0: no bound
-	apart   time.Duration // of their beginnings; 0: no bound
-	running int
-	next    int64         // monotonic: none begins before
-	typical time.Duration // how long they take, of late
-	turns   turns
-	parked  fifo[*queue] // refreshes that wait for it
-	timer   *time.Timer  // for the next beginning, while somebody waits for that
-	awaited bool         // somebody waits, or did for the last beginning
+	most     int           // at once; 0: no bound
+	apart    time.Duration // of their beginnings; 0: no bound
+	running  int
+	next     int64         // monotonic: none begins before
+	typical  time.Duration // how long they take, of late
+	turns    turns
+	parked   fifo[*queue] // refreshes that wait for it
+	toParked bool         // whose turn is next, if both wait
+	timer    *time.Timer  // for the next beginning, while somebody waits for that
+	awaited  bool         // somebody waits, or did for the last beginning
 }
 
 // lateness is how late a timer may have fired for what that loses to be caught up with: without it a rate of a thousand a second
 // comes to eight hundred.
 const lateness = 10 * time.Millisecond
 
-// newLimit makes a limit; nil bounds nothing.
-func newLimit(most int, rate float64) *limit {
-	if most <= 0 && rate <= 0 {
-		return nil
-	}
-	l := &limit{most: max(0, most)}
+// set makes the bounds; 0 is none.
+func (l *limit) set(most int, rate float64) {
+	l.most, l.apart = max(0, most), 0
 	if rate > 0 {
 		l.apart = max(1, time.Duration(float64(time.Second)/rate))
 	}
-	return l
+	l.next = 0
+}
+
+// SetLimit changes the identity's bounds: see [IdentityConfig].Concurrency and Rate. What runs goes on.
+func (id *Identity) SetLimit(concurrency int, rate float64) {
+	c := id.cache
+	c.governor.mu.Lock()
+	now := clock.Now()
+	id.limit.set(concurrency, rate)
+	c.governor.passOnLocked(&id.limit, now)
+	c.awaitNext(&id.limit, now)
+	c.governor.mu.Unlock()
+	c.dispatch()
 }
 
 // take takes a slot if there is one.
 func (l *limit) take(now clock.Reading) bool {
-	if l == nil {
-		return true
-	}
-	if l.most > 0 && l.running >= l.most || now.Mono < l.next {
+	if !l.free(now) {
 		return false
 	}
 	l.running++
@@ -56,9 +63,13 @@ func (l *limit) take(now clock.Reading) bool {
 	return true
 }
 
+func (l *limit) free(now clock.Reading) bool {
+	return (l.most == 0 || l.running < l.most) && now.Mono >= l.next
+}
+
 // acquire waits for a slot of a flight's, up to ctx. Where the line is longer than that it says so at once.
 func (c *Cache) acquire(ctx context.Context, l *limit, p *permit) error {
-	if l == nil || p.slot {
+	if p.slot {
 		return nil
 	}
 	g := &c.governor
@@ -74,19 +85,19 @@ func (c *Cache) acquire(ctx context.Context, l *limit, p *permit) error {
 		return &Error{Kind: Unavailable, Why: fmt.Sprintf("the line for its limit is %v long", wait.Round(time.Second)), RetryAfter: wait,
 			Hint: "limit: in the configuration bounds what its issuer is asked"}
 	}
+	g.unprobeLocked(p)
 	k := l.turns.push(p.target.Tenant)
 	c.awaitNext(l, now)
 	g.mu.Unlock()
 	select {
 	case <-k.turn:
 	case <-ctx.Done():
-		g.mu.Lock()
-		if !k.granted {
-			l.turns.leave(p.target.Tenant, k)
-			g.mu.Unlock()
-			return &Error{Kind: Unavailable, Why: "timed out waiting for a free slot of its limit", Cause: context.Cause(ctx)}
-		}
-		g.mu.Unlock()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !k.granted {
+		l.turns.leave(p.target.Tenant, k)
+		return &Error{Kind: Unavailable, Why: "timed out waiting for a free slot of its limit", Cause: context.Cause(ctx)}
 	}
 	p.slot = true
 	return nil
@@ -121,7 +132,7 @@ func (l *limit) observe(took time.Duration) {
 
 // release gives a slot back.
 func (c *Cache) release(l *limit, p *permit, took time.Duration) {
-	if l == nil || !p.slot {
+	if !p.slot {
 		return
 	}
 	c.governor.mu.Lock()
@@ -139,16 +150,26 @@ func (g *governor) releaseLocked(l *limit) {
 	g.passOnLocked(l, clock.Now())
 }
 
-// passOnLocked gives what slots there are to those who wait: flights by turns, then queues of refreshes.
+// passOnLocked gives what slots there are to those who wait: flights by turns, and every other one to refreshes, if their issuer
+// has a worker for one. Whoever calls it calls [Cache.dispatch] thereafter.
 func (g *governor) passOnLocked(l *limit, now clock.Reading) {
-	for l.turns.waiting > 0 && l.take(now) {
-		l.turns.pop()
-	}
-	if l.turns.waiting > 0 {
-		return
-	}
-	if l.parked.len() > 0 && (l.most == 0 || l.running < l.most) && now.Mono >= l.next {
-		g.turnLocked(l.parked.pop())
+	for l.free(now) {
+		callers, refreshes := l.turns.waiting > 0, l.parked.len() > 0
+		if refreshes && callers && (!l.toParked || l.parked.items[l.parked.head].host.workers >= maxWorkersPerIssuer) {
+			refreshes = false
+		}
+		switch {
+		case refreshes:
+			l.toParked = false
+			g.turnLocked(l.parked.pop())
+			return // with the slot free, which its key takes
+		case callers:
+			l.toParked = true
+			l.take(now)
+			l.turns.pop()
+		default:
+			return
+		}
 	}
 }
 

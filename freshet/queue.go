@@ -83,15 +83,20 @@ func (g *governor) readyLocked(h *host) {
 	}
 }
 
+// dispatchAtOnce is how many keys a caller starts, whose hit it may have been, before it leaves the rest to a goroutine: those of an
+// issuer that is blocked go by fast, and may be many.
+const dispatchAtOnce = 64
+
 // dispatch starts what there are workers for. No lock is held when it is called.
 func (c *Cache) dispatch() {
-	for {
+	for range dispatchAtOnce {
 		w, worker, slot := c.next()
 		if worker == nil {
 			return
 		}
 		c.start(w, worker, slot)
 	}
+	go c.dispatch()
 }
 
 // next takes a worker for a key that waits, and a slot of its identity's limit. An identity that is made from another's
@@ -115,17 +120,18 @@ func (c *Cache) next() (w waiter, worker *host, slot bool) {
 				return waiter{}, nil, false
 			}
 		}
-		for h.workers < maxWorkersPerIssuer && h.turns.len() > 0 {
+		for h.workers < maxWorkersPerIssuer && h.workers+h.yielded < maxYielded && h.turns.len() > 0 {
 			q := h.turns.pop()
 			id := q.key.id
 			if id.deriver == nil {
-				l := id.limit
+				l := &id.limit
 				if !l.take(now) {
 					l.parked.push(q)
 					c.awaitNext(l, now)
 					continue
 				}
-				slot = l != nil
+				slot = true
+				c.awaitNext(l, now) // for those parked beside it
 			}
 			w = heap.Pop(&q.keys).(waiter)
 			h.waiting--
@@ -157,6 +163,8 @@ func (g *governor) yieldLocked(p *permit) {
 func (c *Cache) yield(p *permit) {
 	c.governor.mu.Lock()
 	c.governor.yieldLocked(p)
+	p.yielded = true
+	p.host.yielded++
 	c.governor.mu.Unlock()
 	c.dispatch()
 }
@@ -173,13 +181,23 @@ func (c *Cache) resume(ctx context.Context, p *permit) error {
 	select {
 	case <-k.turn:
 	case <-ctx.Done():
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if !k.granted {
-			k.left = true
-			return &Error{Kind: Unavailable, Why: "timed out waiting for other retrievals from its issuer", Cause: context.Cause(ctx)}
-		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !k.granted {
+		k.left = true
+		return &Error{Kind: Unavailable, Why: "timed out waiting for other retrievals from its issuer", Cause: context.Cause(ctx)}
 	}
 	p.worker = true
+	g.returnLocked(p)
 	return nil
+}
+
+// returnLocked is for a flight that does not wait for its input any more.
+func (g *governor) returnLocked(p *permit) {
+	if p.yielded {
+		p.yielded = false
+		p.host.yielded--
+		g.readyLocked(p.host)
+	}
 }

@@ -151,23 +151,9 @@ func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
 			s.busy.Store(false)
 		}
 		idle := false
-		switch {
-		case no != nil:
-			// Those that the same block holds back come spread, when it is over.
-			until := no.until
-			if until != clock.Never.Mono { // the cache is not closed
-				until += int64(jitter(spread))
-			}
-			s.next.Store(until)
-			s.again = max(s.again, until)
-			if s.err == nil {
-				s.err = no.err.of(s.id)
-			}
-			idle = c.lookLocked(s, now)
-			if v := s.cur.Load(); v != nil && v.at(now) == due {
-				v.marks.Or(markStale)
-			}
-		default:
+		if no != nil {
+			c.putOffLocked(s, no, now)
+		} else {
 			idle = c.lookLocked(s, now)
 		}
 		s.mu.Unlock()
@@ -183,6 +169,25 @@ func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
 	}
 	c.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p})
 	s.mu.Unlock()
+}
+
+// putOffLocked arranges for another time what may not be asked for now. Those that the same block holds back come spread, when it
+// is over.
+func (c *Cache) putOffLocked(s *slot, no *refusal, now clock.Reading) {
+	until := no.until
+	if until != clock.Never.Mono { // the cache is not closed
+		until += int64(jitter(spread))
+	}
+	v := s.cur.Load()
+	if v == nil || v.at(now) == expired {
+		c.at(s, until)
+		return
+	}
+	s.next.Store(until)
+	if v.at(now) == due {
+		v.marks.Or(markStale)
+	}
+	c.lookLocked(s, now)
 }
 
 // spread is how far apart those come that one block had held back.

@@ -19,6 +19,10 @@ func (c *Cache) Remove(id *Identity) {
 	for len(id.ring.slots) > 0 {
 		s := id.ring.slots[len(id.ring.slots)-1]
 		s.mu.Lock()
+		if f := s.flight; f != nil && f.held {
+			s.turnAwayLocked(f)
+			go c.leave(id, f.permit)
+		}
 		s.gone = true
 		s.cur.Store(nil)
 		s.mu.Unlock()

@@ -32,13 +32,14 @@ type scheduler struct {
 	passing sync.WaitGroup
 }
 
-// at has a slot looked at when the monotonic clock comes to wake, in place of any earlier arrangement. slot.mu may be held.
-func (c *Cache) at(s *slot, wake int64) {
+// at has a slot looked at when the monotonic clock comes to wake, in place of any earlier arrangement; it reports whether it will
+// be, which it is not once the cache is closed. slot.mu may be held.
+func (c *Cache) at(s *slot, wake int64) bool {
 	x := &c.scheduler
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
-		return
+		return false
 	}
 	s.wake = wake
 	if s.heaped == 0 {
@@ -47,6 +48,7 @@ func (c *Cache) at(s *slot, wake int64) {
 	}
 	x.settle(int(s.heaped) - 1)
 	c.armLocked(wake, clock.Now())
+	return true
 }
 
 // plan arranges the next look at what a slot serves: when it is due, on either clock.

@@ -68,7 +68,9 @@ func (t *turns) push(tenant string) *ticket {
 func (t *turns) leave(tenant string, k *ticket) {
 	k.left = true
 	t.lines[tenant].waiting--
-	t.waiting--
+	if t.waiting--; t.waiting == 0 {
+		t.lines, t.fresh, t.old = nil, fifo[*line]{}, fifo[*line]{} // a line that does not move keeps nobody's ticket
+	}
 }
 
 // ahead is how many turns a tenant's next ticket would wait for.
