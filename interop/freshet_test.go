@@ -19,7 +19,7 @@ import (
 
 // daemon is a running `freshet serve` and what it was started with.
 type daemon struct {
-	binary, config, audit, home string
+	binary, config, audit, home, socket string
 
 	proc *party.Process
 }
@@ -34,6 +34,7 @@ func serve(t *testing.T, configuration string) *daemon {
 		config: filepath.Join(dir, "freshet.yaml"),
 		audit:  filepath.Join(dir, "audit.jsonl"),
 		home:   filepath.Join(dir, "home"),
+		socket: filepath.Join(socketDir(t), "f.sock"),
 	}
 	build := exec.Command("go", "build", "-o", d.binary, "./cmd/freshet")
 	build.Dir = ".."
@@ -44,7 +45,7 @@ func serve(t *testing.T, configuration string) *daemon {
 		t.Fatal(err)
 	}
 	configuration = fmt.Sprintf("version: 1\nsocket: {path: %s}\naudit: {file: %s}\n%s",
-		filepath.Join(socketDir(t), "f.sock"), d.audit, configuration)
+		d.socket, d.audit, configuration)
 	writeSecret(t, d.config, configuration)
 
 	cmd := exec.Command(d.binary, "serve", "--config", d.config)

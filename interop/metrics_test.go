@@ -2,10 +2,14 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"testing"
 
 	"freshet.dev/interop/internal/party"
@@ -30,15 +34,7 @@ metrics: {listen: %q}
 			t.Fatalf("token %s: exit code %d, want %d", identity, got, want)
 		}
 	}
-	resp, err := http.Get("http://" + listen + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := scrapeOver(t, "tcp", listen)
 	for _, want := range []string{
 		`freshet_retrievals_total{identity="good",outcome="ok",reason="miss",source="process"} 1`,
 		`freshet_retrievals_total{identity="bad",outcome="unavailable",reason="miss",source="process"} 1`,
@@ -47,9 +43,48 @@ metrics: {listen: %q}
 			t.Errorf("no line %s", want)
 		}
 	}
-	lint := exec.Command(promtool, "check", "metrics")
-	lint.Stdin = bytes.NewReader(text)
-	if out, err := lint.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	config, err := os.ReadFile(d.config)
+	if err != nil {
+		t.Fatal(err)
 	}
+	socket := regexp.MustCompile(`socket: {path: (\S+)}`).FindSubmatch(config)
+	if socket == nil {
+		t.Fatal("the configuration names no socket")
+	}
+	local := scrapeOver(t, "unix", string(socket[1]))
+	caller := fmt.Sprintf("freshet_hand_outs_by_caller_total{caller=\"socket:uid:%d\",identity=\"good\"} 1\n", os.Getuid())
+	if !bytes.Contains(local, []byte(caller)) {
+		t.Errorf("on the socket there is no line %s", caller)
+	}
+	if bytes.Contains(text, []byte("caller=")) {
+		t.Error("callers are named over TCP")
+	}
+	for door, text := range map[string][]byte{"TCP": text, "the socket": local} {
+		lint := exec.Command(promtool, "check", "metrics")
+		lint.Stdin = bytes.NewReader(text)
+		if out, err := lint.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("promtool check metrics, over %s: %v\n%s", door, err, out)
+		}
+	}
+}
+
+// scrapeOver is what a daemon says to Prometheus.
+func scrapeOver(t *testing.T, network, address string) []byte {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}}
+	resp, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("over %s: status %d, %v: %s", network, resp.StatusCode, err, text)
+	}
+	return text
 }

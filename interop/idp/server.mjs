@@ -9,9 +9,12 @@
 //
 // Standard output: `ready {"issuer": "http://127.0.0.1:PORT"}` once it answers.
 //
-// GET  /_counts  {"clients": {"id": {"requests": n, "successes": n}}, "faulted": n}: token requests
-// POST /_fault   {"status": 503, "for_ms": 12000, "retry_after": 3, "delay_ms": 0}: the token endpoint answers
-//                so from now on, for so long; faulted requests never reach a client's count
+// GET  /_counts    {"clients": {"id": {"requests": n, "successes": n}}, "faulted": n}: token requests
+// GET  /_arrivals  [{"client": "id", "at_ms": n, "status": n}]: every token request, by when it came (Unix time) and how it was
+//                  answered; the client is "" where nobody looked, as while a fault is everybody's
+// POST /_fault     {"status": 503, "for_ms": 12000, "retry_after": 3, "delay_ms": 0, "client": "id"}: the token endpoint answers
+//                  so from now on, for so long, that client or everybody; faulted requests never reach a client's count.
+//                  A retry_after that is a string is sent as it is
 
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -40,12 +43,17 @@ const provider = new Provider(issuer, configuration(settings));
 provider.on('server_error', (ctx, error) => console.error(error));
 
 const clients = {}; // client id → its token requests
+const arrivals = [];
 let faulted = 0;
 let fault = { until: 0 };
 
 provider.use(async (ctx, next) => {
   if (ctx.method === 'GET' && ctx.path === '/_counts') {
     ctx.body = { clients, faulted };
+    return;
+  }
+  if (ctx.method === 'GET' && ctx.path === '/_arrivals') {
+    ctx.body = arrivals;
     return;
   }
   if (ctx.method === 'POST' && ctx.path === '/_fault') {
@@ -58,13 +66,20 @@ provider.use(async (ctx, next) => {
     await next();
     return;
   }
-  if (performance.now() < fault.until) {
-    faulted += 1;
-    await respondWithFault(ctx);
-    return;
+  const arrival = { client: '', at_ms: Date.now(), status: 0 };
+  arrivals.push(arrival);
+  const active = performance.now() < fault.until ? fault : undefined;
+  if (active === undefined || active.client !== undefined) {
+    await next(); // whose request it is, the provider finds out
+    arrival.client = clientOf(ctx);
   }
-  await next();
-  count(ctx);
+  if (active !== undefined && (active.client ?? arrival.client) === arrival.client) {
+    faulted += 1;
+    await respondWithFault(ctx, active);
+  } else {
+    count(ctx);
+  }
+  arrival.status = ctx.status;
 });
 
 server.on('request', provider.callback());
@@ -105,16 +120,19 @@ function signingKey() {
   return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'interop' };
 }
 
+function clientOf(ctx) {
+  return ctx.oidc?.client?.clientId ?? ctx.oidc?.params?.client_id ?? '';
+}
+
 // count books a request that reached the provider. One that could not be tied to a client is booked under "".
 function count(ctx) {
-  const id = ctx.oidc?.client?.clientId ?? ctx.oidc?.params?.client_id ?? '';
+  const id = clientOf(ctx);
   clients[id] ??= { requests: 0, successes: 0 };
   clients[id].requests += 1;
   if (ctx.status === 200) clients[id].successes += 1;
 }
 
-async function respondWithFault(ctx) {
-  const { status = 503, retry_after: retryAfter, delay_ms: delay = 0 } = fault;
+async function respondWithFault(ctx, { status = 503, retry_after: retryAfter, delay_ms: delay = 0 }) {
   await pause(delay);
   ctx.status = status;
   if (retryAfter !== undefined) ctx.set('Retry-After', String(retryAfter));

@@ -124,6 +124,32 @@ func (p *IdP) Faulted() int {
 	return p.ledger().Faulted
 }
 
+// Arrival is a token request as the provider saw it.
+type Arrival struct {
+	// Client who asked; empty if the request met a fault that was everybody's.
+	Client string
+	At     time.Time
+	Status int
+}
+
+// Arrivals returns every token request so far in the order they came, those that met a fault included.
+func (p *IdP) Arrivals() []Arrival {
+	p.t.Helper()
+	var raw []struct {
+		Client string
+		AtMS   int64 `json:"at_ms"`
+		Status int
+	}
+	if err := getJSON(p.Issuer+"/_arrivals", &raw); err != nil {
+		p.t.Fatal(err)
+	}
+	list := make([]Arrival, len(raw))
+	for i, a := range raw {
+		list[i] = Arrival{a.Client, time.UnixMilli(a.AtMS), a.Status}
+	}
+	return list
+}
+
 // ledger is the provider's own account.
 type ledger struct {
 	Clients map[string]Count
@@ -146,6 +172,10 @@ type Fault struct {
 	For time.Duration
 	// RetryAfter is sent as such in whole seconds, unless it is zero.
 	RetryAfter time.Duration
+	// RetryAt is sent in its place in the other form, a date (RFC 9110, section 10.2.3), unless it is zero.
+	RetryAt time.Time
+	// Client is whose requests meet the fault; empty: everybody's.
+	Client string
 	// Delay before the answer.
 	Delay time.Duration
 }
@@ -159,6 +189,12 @@ func (p *IdP) Inject(f Fault) {
 	}
 	if f.RetryAfter != 0 {
 		fault["retry_after"] = int(f.RetryAfter.Seconds())
+	}
+	if !f.RetryAt.IsZero() {
+		fault["retry_after"] = f.RetryAt.UTC().Format(http.TimeFormat)
+	}
+	if f.Client != "" {
+		fault["client"] = f.Client
 	}
 	body, err := json.Marshal(fault)
 	if err != nil {

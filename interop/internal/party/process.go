@@ -55,6 +55,9 @@ func Start(t testing.TB, cmd *exec.Cmd) (*Process, error) {
 // Signal sends the signal to the program alone.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
+// Pid is the program's process id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Kill kills the program and everything in its group, and waits until the program is gone. It is no error if it is
 // already.
 func (p *Process) Kill() error {
