@@ -25,8 +25,17 @@ type entry struct {
 	defaults freshet.Request
 	policy   Policy
 	pin      bool
+	limit    limit
 	history
 }
+
+// limit is what an identity may ask of its issuer.
+type limit struct {
+	concurrency int
+	rate        float64 // a second
+}
+
+func limitOf(id *Identity) limit { return limit{id.Concurrency, id.Rate} }
 
 // replaced reports whether a name stands for another identity in the next world.
 func (w *world) replaced(next *world, name string) bool {
@@ -65,10 +74,17 @@ func (b *Broker) Reconfigure(identities []Identity) (Changes, error) {
 	}
 	b.mu.Unlock()
 	for name, e := range next.entries {
-		if before := old.entries[name]; before != nil && before.Identity == e.Identity && before.pin != e.pin {
+		before := old.entries[name]
+		if before == nil || before.Identity != e.Identity {
+			continue
+		}
+		if before.pin != e.pin {
 			if err := e.Identity.Pin(e.pin); err != nil {
 				b.log.Warn("whether it is kept loaded could not be changed", "identity", name, "error", err)
 			}
+		}
+		if before.limit != e.limit {
+			e.Identity.SetLimit(e.limit.concurrency, e.limit.rate)
 		}
 	}
 	for name, e := range old.entries {
@@ -119,7 +135,7 @@ func (b *Broker) build(old *world, identities []Identity) (_ *world, added []*fr
 			}
 			cfg.From = input
 		}
-		e := &entry{version: id.Version, kind: id.Kind, from: id.From, how: inputOf(id.Source, id.Defaults), host: hostOf(&cfg), input: cfg.From, defaults: id.Defaults, policy: id.Policy, pin: id.Pin, history: history{new(outcome), new(counts)}}
+		e := &entry{version: id.Version, kind: id.Kind, from: id.From, how: inputOf(id.Source, id.Defaults), host: hostOf(&cfg), input: cfg.From, defaults: id.Defaults, policy: id.Policy, pin: id.Pin, limit: limitOf(id), history: history{new(outcome), new(counts)}}
 		before := old.entries[id.Name]
 		if before != nil {
 			e.counts = before.counts // a counter goes on
@@ -153,13 +169,18 @@ func (e *entry) same(id *Identity, input *freshet.Identity) bool {
 	return e != nil && id.Version != "" && e.version == id.Version && e.input == input
 }
 
+// like reports whether an entry is the same identity, used in the same way.
+func (e *entry) like(next *entry) bool {
+	return e.Identity == next.Identity && e.pin == next.pin && e.limit == next.limit && e.policy.equal(&next.policy)
+}
+
 func compare(old, next *world) Changes {
 	var c Changes
 	for _, name := range next.names {
 		switch before := old.entries[name]; {
 		case before == nil:
 			c.Added = append(c.Added, name)
-		case before.Identity != next.entries[name].Identity || before.pin != next.entries[name].pin || !before.policy.equal(&next.entries[name].policy):
+		case !before.like(next.entries[name]):
 			c.Changed = append(c.Changed, name)
 		}
 	}

@@ -33,7 +33,8 @@ func setVersions(f *File) {
 			c.text("")
 		}
 		retrieved := *id
-		retrieved.Allow, retrieved.Release, retrieved.Pin = Allow{}, false, false // who may have a credential, and when, does not change it
+		// Who may have a credential, when, and how many may be asked for, does not change it.
+		retrieved.Allow, retrieved.Release, retrieved.Pin, retrieved.Limit = Allow{}, false, false, Limit{}
 		c.value(reflect.ValueOf(retrieved))
 		if id.Settings != nil {
 			c.value(reflect.ValueOf(id.Settings).Elem())

@@ -58,7 +58,6 @@ func TestVersionChanges(t *testing.T) {
 		"a table":           {"{a: b, c: d}", "{a: bc, d: ''}"},
 		"a secret's name":   {"FRESHET_TEST_S", "FRESHET_TEST_T"},
 		"a nested setting":  {"scopes:", "proof: {depth: 1}, scopes:"},
-		"a rate":            {"scopes:", "limit: {rate: 1/s}, scopes:"},
 		"a default changed": {"scopes:", "refresh: {timeout: 59s}, scopes:"},
 	} {
 		after := versions(t, strings.Replace(chain, edit[0], edit[1], 1))

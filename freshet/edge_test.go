@@ -512,8 +512,7 @@ func TestLateCredentialAnswersHeldCallers(t *testing.T) {
 		other := add(t, c, IdentityConfig{Name: "other", Source: b})
 		go func() { time.Sleep(9 * time.Second); _, _ = other.Get(ctx, Request{}) }()
 		began := time.Now()
-		a, err := id.Get(ctx, Request{})
-		if err != nil {
+		if _, err := id.Get(ctx, Request{}); err != nil {
 			t.Fatal(err)
 		}
 		if time.Since(began) > 13*time.Second {
