@@ -76,9 +76,10 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 		return nil, no.at(clock.Now()).of(id)
 	}
 	defer c.leave(id, p)
+	p.within = id.timeout
 	failure := Errorf(Bug, "source ended its goroutine")
 	defer func() { c.governor.report(p, failure) }()
-	hard := time.AfterFunc(id.timeout, func() { c.governor.report(p, timedOut(id, context.DeadlineExceeded)) }) // a source may be deaf
+	hard := time.AfterFunc(id.timeout, func() { c.governor.report(p, timedOut(id.timeout, context.DeadlineExceeded)) }) // a source may be deaf
 	defer hard.Stop()
 	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: p.target, Started: Now()}
 	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e, p)

@@ -11,18 +11,6 @@ import (
 	"time"
 )
 
-// soon fails a test whose f does not return, instead of waiting with it.
-func soon(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { f(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Minute):
-		t.Errorf("%s: still waiting after 10 minutes", what)
-	}
-}
-
 func TestRemoveReleasesHeldCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCache(CacheConfig{})
@@ -518,5 +506,79 @@ func TestLateCredentialAnswersHeldCallers(t *testing.T) {
 		if time.Since(began) > 13*time.Second {
 			t.Errorf("the credential came at 12 s; the held caller got it at %v", time.Since(began))
 		}
+	})
+}
+
+// A flight that comes to ask after its deadline leaves no probe behind.
+func TestFlightPastItsDeadlineIsNoProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, CacheConfig{})
+		sts := newIssuer("sts", "app")
+		plain := add(t, c, IdentityConfig{Name: "plain", Source: sts})
+		sts.fail(after(errThrottled, 10*time.Second))
+		mustFail(t, plain, Request{})
+		sts.fail(nil)
+		input := add(t, c, IdentityConfig{Name: "in", Source: &fake{}})
+		mustGet(t, input, Request{})
+		out := &derivedAt{newDerived(Need{}), "sts", "app"}
+		out.pause = 20 * time.Second
+		chain := add(t, c, IdentityConfig{Name: "chain", Source: out, From: input, Timeout: 10 * time.Second})
+		time.Sleep(11 * time.Second)
+		out.fail(context.DeadlineExceeded)
+		_, _ = chain.Get(context.Background(), Request{})
+		time.Sleep(time.Hour)
+		if _, err := plain.Get(context.Background(), Request{}); err != nil {
+			t.Errorf("an hour later: %v", err)
+		}
+	})
+}
+
+// A chain whose input hangs leaves other identities of its issuer their refreshes.
+func TestHungInputLeavesOthersTheirRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, CacheConfig{})
+		in := newIssuer("oidc", "")
+		in.lifetime = 3 * time.Hour
+		input := add(t, c, IdentityConfig{Name: "in", Source: in})
+		id := add(t, c, IdentityConfig{Name: "chain", Source: &derivedAt{newDerived(Need{}), "sts", "app"}, From: input})
+		src := newIssuer("sts", "other")
+		plain := add(t, c, IdentityConfig{Name: "plain", Source: src})
+		first := mustGet(t, plain, Request{})
+		for i := range 1000 {
+			mustGet(t, id, Request{Tenant: fmt.Sprint(i)})
+		}
+		in.slow(time.Hour)
+		input.Reject(mustGet(t, input, Request{}).Credential.Fingerprint())
+		synctest.Wait()
+		id.Changed()
+		synctest.Wait()
+		plain.Changed()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if a := mustGet(t, plain, Request{}); a.Credential == first.Credential {
+			t.Errorf("not replaced while another identity's input hangs: %+v", c.Stats())
+		}
+		time.Sleep(3 * time.Minute)
+	})
+}
+
+// A limit that is widened is used.
+func TestWidenedLimitIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newIssuer("idp", "app")
+		id := alone(t, src)
+		for i := range 100 {
+			mustGet(t, id, Request{Tenant: fmt.Sprint(i)})
+		}
+		id.SetLimit(1, 0)
+		src.slow(10 * time.Second)
+		id.Changed()
+		time.Sleep(5 * time.Second)
+		id.SetLimit(10, 0)
+		time.Sleep(26 * time.Second)
+		if n := src.running.Load(); n != 10 {
+			t.Errorf("%d run, want 10", n)
+		}
+		time.Sleep(time.Hour)
 	})
 }

@@ -18,6 +18,7 @@ type flight struct {
 	reason Reason
 	done   chan struct{}
 	permit *permit
+	within time.Duration // how long it may take; 0: as long as its identity says
 
 	landed   bool // under slot.mu
 	outdated bool // under slot.mu: what the source reads has changed since it began
@@ -90,7 +91,7 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 			s.part(f)
 			return s, Answer{}, leave(ctx, a.id)
 		}
-		if f.turned {
+		if f.turned && clock.Now().Mono < patience {
 			continue
 		}
 		ans, err = s.outcome(f, &a.wish)
@@ -271,6 +272,7 @@ func (c *Cache) takeOffLocked(s *slot, f *flight) {
 // turnAwayLocked ends a held flight that does not begin.
 func (s *slot) turnAwayLocked(f *flight) {
 	f.turned = true
+	f.err = f.cause.at(clock.Now()).of(s.id)
 	s.flight = nil
 	s.busy.Store(s.queued)
 	close(f.done)
@@ -291,6 +293,7 @@ func (c *Cache) turnBack(f *flight, no *refusal) {
 		return
 	}
 	f.landed, f.turned = true, true
+	f.err = no.at(now).of(s.id)
 	s.flight = nil
 	s.busy.Store(s.queued)
 	close(f.done)
@@ -325,10 +328,15 @@ func grace(timeout time.Duration) time.Duration { return min(500*time.Millisecon
 func (c *Cache) fly(f *flight) {
 	id, p := f.slot.id, f.permit
 	defer c.leave(id, p)
-	ctx, cancel := context.WithTimeout(c.ctx, id.timeout-grace(id.timeout))
+	within := f.within
+	if within == 0 {
+		within = id.timeout
+	}
+	p.within = within
+	ctx, cancel := context.WithTimeout(c.ctx, within-grace(within))
 	defer cancel()
-	hard := time.AfterFunc(id.timeout, func() {
-		c.land(f, nil, timedOut(id, context.DeadlineExceeded), Event{})
+	hard := time.AfterFunc(within, func() {
+		c.land(f, nil, timedOut(within, context.DeadlineExceeded), Event{})
 	})
 	defer hard.Stop()
 	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: p.target, Started: Now()}
@@ -345,8 +353,8 @@ func (c *Cache) fly(f *flight) {
 }
 
 // timedOut is the error of a retrieval that took too long.
-func timedOut(id *Identity, cause error) *Error {
-	return &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", id.timeout), Cause: cause}
+func timedOut(after time.Duration, cause error) *Error {
+	return &Error{Kind: Unavailable, Why: fmt.Sprintf("timed out after %v", after.Round(time.Millisecond)), Cause: cause}
 }
 
 // retryIn is when a 5xx is tried again within the flight that met it: most are a server among many that went away.
@@ -430,7 +438,7 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
 	if err != nil {
 		if ctx.Err() != nil && c.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return nil, timedOut(id, err)
+			return nil, timedOut(p.within, err)
 		}
 		return nil, err
 	}

@@ -19,7 +19,7 @@ const (
 const (
 	maxWorkers          = 512
 	maxWorkersPerIssuer = 64
-	maxYielded          = 4 * maxWorkersPerIssuer // those included that wait for an input
+	maxYielded          = 4 * maxWorkersPerIssuer // of one identity, that wait for its input and for a worker again
 )
 
 // retryCrowded is when a caller refused for the number of flights may come again.
@@ -46,7 +46,6 @@ type host struct {
 	flights int           // running, held and queued
 	targets int           // of those flights
 	workers int           // refreshes running
-	yielded int           // refreshes that wait for their input, and then for a worker again
 	resume  fifo[*ticket] // of flights that wait for a worker again, their input in hand
 	queues  map[queueKey]*queue
 	turns   fifo[*queue] // those of queues that have keys and are not parked
@@ -60,12 +59,13 @@ type permit struct {
 	keys    [3]gateKey
 	probes  []*gate
 	host    *host
-	worker  bool        // it holds one of its host's workers
-	yielded bool        // it gave that back while it waits for its input
-	slot    bool        // it holds a slot of its identity's limit
-	ended   bool        // its outcome was reported
-	asked   atomic.Bool // its source was called
-	claims  atomic.Bool // to answer a challenge
+	worker  bool          // it holds one of its host's workers
+	yielded bool          // it gave that back while it waits for its input
+	slot    bool          // it holds a slot of its identity's limit
+	ended   bool          // its outcome was reported
+	within  time.Duration // how long its flight may take
+	asked   atomic.Bool   // its source was called
+	claims  atomic.Bool   // to answer a challenge
 }
 
 func (g *governor) init() {
@@ -181,6 +181,9 @@ func (g *governor) unprobeLocked(p *permit) {
 func (g *governor) ask(p *permit) *refusal {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if p.ended { // its time was over before: what it found out would be told to nobody
+		return &refusal{errOverdue, clock.Now().Mono}
+	}
 	if len(p.probes) == 0 {
 		var no *refusal
 		if p.probes, no = g.passLocked(&p.keys, clock.Now()); no != nil {
@@ -190,6 +193,8 @@ func (g *governor) ask(p *permit) *refusal {
 	p.asked.Store(true)
 	return nil
 }
+
+var errOverdue = &Error{Kind: Unavailable, Why: "timed out before its issuer was asked"}
 
 // barred says why an issuer is to be left alone; nil if it may be asked.
 func (g *governor) barred(id *Identity, t Target) *refusal {
@@ -225,7 +230,6 @@ func (c *Cache) leave(id *Identity, p *permit) {
 	if p.worker {
 		g.yieldLocked(p)
 	}
-	g.returnLocked(p)
 	g.returnLocked(p)
 	if p.slot {
 		p.slot = false

@@ -151,7 +151,7 @@ func TestHeldCallersAreHeldOnWhileTheIssuerStaysDown(t *testing.T) {
 		var got answers
 		got.ask(t.Context(), 100, id, Request{Hold: 4 * time.Minute})
 		got.want(t, 100, 0)
-		if took := time.Since(began); took < 70*time.Second || took > 130*time.Second {
+		if took := time.Since(began); took < 70*time.Second || took > 145*time.Second {
 			t.Errorf("held for %v of an outage of 70s", took)
 		}
 		if n := src.calls.Load(); n > 12 {

@@ -75,7 +75,9 @@ type Identity struct {
 	varies    Fields
 	refreshAt float64
 	timeout   time.Duration
-	limit     limit // under governor.mu
+	limit     limit        // under governor.mu
+	yielded   int          // its refreshes that wait for their input, under governor.mu
+	resting   fifo[*queue] // those that wait until fewer do, under governor.mu
 	issuer    string
 	ancestry  []string // its own name and those of all the identities it is made from
 	ring      ring     // its slots, under cache.mu

@@ -155,7 +155,7 @@ func (g *governor) releaseLocked(l *limit) {
 func (g *governor) passOnLocked(l *limit, now clock.Reading) {
 	for l.free(now) {
 		callers, refreshes := l.turns.waiting > 0, l.parked.len() > 0
-		if refreshes && callers && (!l.toParked || l.parked.items[l.parked.head].host.workers >= maxWorkersPerIssuer) {
+		if refreshes && callers && (!l.toParked || l.parked.items[l.parked.head].host.workers >= maxWorkersPerIssuer || g.workers >= maxWorkers) {
 			refreshes = false
 		}
 		switch {

@@ -120,10 +120,18 @@ func (c *Cache) next() (w waiter, worker *host, slot bool) {
 				return waiter{}, nil, false
 			}
 		}
-		for h.workers < maxWorkersPerIssuer && h.workers+h.yielded < maxYielded && h.turns.len() > 0 {
+		for h.workers < maxWorkersPerIssuer && h.turns.len() > 0 {
 			q := h.turns.pop()
 			id := q.key.id
-			if id.deriver == nil {
+			if id.deriver != nil {
+				if id.yielded >= maxYielded {
+					id.resting.push(q)
+					continue
+				}
+				if id.resting.len() > 0 {
+					g.turnLocked(id.resting.pop())
+				}
+			} else {
 				l := &id.limit
 				if !l.take(now) {
 					l.parked.push(q)
@@ -131,7 +139,8 @@ func (c *Cache) next() (w waiter, worker *host, slot bool) {
 					continue
 				}
 				slot = true
-				c.awaitNext(l, now) // for those parked beside it
+				g.passOnLocked(l, now) // to those parked beside it
+				c.awaitNext(l, now)
 			}
 			w = heap.Pop(&q.keys).(waiter)
 			h.waiting--
@@ -164,7 +173,7 @@ func (c *Cache) yield(p *permit) {
 	c.governor.mu.Lock()
 	c.governor.yieldLocked(p)
 	p.yielded = true
-	p.host.yielded++
+	p.keys[2].id.yielded++
 	c.governor.mu.Unlock()
 	c.dispatch()
 }
@@ -197,7 +206,10 @@ func (c *Cache) resume(ctx context.Context, p *permit) error {
 func (g *governor) returnLocked(p *permit) {
 	if p.yielded {
 		p.yielded = false
-		p.host.yielded--
-		g.readyLocked(p.host)
+		id := p.keys[2].id
+		id.yielded--
+		if id.resting.len() > 0 {
+			g.turnLocked(id.resting.pop())
+		}
 	}
 }

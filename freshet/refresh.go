@@ -167,8 +167,24 @@ func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
 	if reason == ReasonRejected {
 		s.forced = now.Mono + int64(spacing(s.cur.Load().cred.life.lifetime))
 	}
-	c.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p})
+	c.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, within: c.patienceLocked(s, now)})
 	s.mu.Unlock()
+}
+
+// leastPatience is how long every refresh may take.
+const leastPatience = 5 * time.Second
+
+// patienceLocked is how long a refresh may take that nobody waits for: half of what is left of what is served, so that another can
+// follow one whose connection died (which nothing tells), unless the source is known to take long. s.mu is held.
+func (c *Cache) patienceLocked(s *slot, now clock.Reading) time.Duration {
+	v := s.cur.Load()
+	if v == nil || v.at(now) == expired {
+		return s.id.timeout
+	}
+	c.governor.mu.Lock()
+	typical := s.id.limit.typical
+	c.governor.mu.Unlock()
+	return min(s.id.timeout, max(leastPatience, now.Until(v.until)/2, 4*typical))
 }
 
 // putOffLocked arranges for another time what may not be asked for now. Those that the same block holds back come spread, when it
