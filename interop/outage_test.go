@@ -161,9 +161,8 @@ func newOutages(t *testing.T) *outages {
 		o.lines[d.name] = line
 		o.askers[d.name] = &asker{config: clientcredentials.Config{ClientID: d.name, ClientSecret: secret, TokenURL: "http://" + listen + "/token"}}
 		names = append(names, d.name)
-		// A line that has gone dead says nothing: what ends a retrieval over it is its timeout, for which a credential has to last.
 		config += fmt.Sprintf(`
-  %[1]s: {source: oauth2, token_url: %[2]s/token, client_id: %[1]s, auth: post, client_secret: {file: %[3]q}, resource: %[4]s, refresh: {timeout: 5s}}
+  %[1]s: {source: oauth2, token_url: %[2]s/token, client_id: %[1]s, auth: post, client_secret: {file: %[3]q}, resource: %[4]s}
   %[1]s-aws: {source: aws-web-identity, role_arn: "arn:minio:iam:::role/dummy", from: %[1]s, endpoint: %[5]s, region: us-east-1}
 `, d.name, line.URL, clientSecret, resource, o.server.URL)
 	}
