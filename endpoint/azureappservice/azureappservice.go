@@ -65,9 +65,9 @@ func Environment(base, secret string) map[string]string {
 	}
 }
 
-// patience is how long to wait for another attempt at an issuer that fails. It is less than any client gives an answer (azidentity
-// for Go a minute a try), and about what they spend on retries of their own.
-const patience = 20 * time.Second
+// patience is how long to wait for another attempt at an issuer that fails. Clients give an answer longer than that (azidentity for
+// Go a minute), but ask again three times and more by themselves: together that is half a minute, and then their user is told.
+const patience = 6 * time.Second
 
 // The header, as net/http spells it.
 const secretHeader = "X-Identity-Header"
