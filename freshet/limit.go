@@ -9,7 +9,7 @@ import (
 )
 
 // limit bounds one identity's retrievals: how many run at once, and how many begin in a second, evenly spaced. Tenants take
-// turns at what that leaves, callers' flights before refreshes that nobody waits for. Everything is under the governor's lock.
+// turns at what that leaves; every other turn is a refresh's that nobody waits for. Everything is under the governor's lock.
 type limit struct {
 	most     int           // at once; 0: no bound
 	apart    time.Duration // of their beginnings; 0: no bound

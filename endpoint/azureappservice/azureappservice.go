@@ -69,6 +69,10 @@ func Environment(base, secret string) map[string]string {
 // Go a minute), but ask again three times and more by themselves: together that is half a minute, and then their user is told.
 const patience = 6 * time.Second
 
+// longestSleep bounds the Retry-After that clients are told: they sleep for it before each of three retries, azidentity for Node for
+// as long as it says, when to ask again would have them held until there is an answer. The message tells the whole time.
+const longestSleep = 5 * time.Second
+
 // The header, as net/http spells it.
 const secretHeader = "X-Identity-Header"
 
@@ -148,7 +152,7 @@ func (h *Handler) refuses(q query) string {
 // refuse translates a failure.
 func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
 	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
+		w.Header().Set("Retry-After", wire.RetryAfter(min(e.RetryAfter, longestSleep)))
 	}
 	why := wire.Message(e)
 	fail(w, status(e.Kind), e.Kind, why)

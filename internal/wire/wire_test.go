@@ -175,3 +175,19 @@ func FuzzRequestParse(f *testing.F) {
 		}
 	})
 }
+
+func TestMessageTellsWhenToComeAgain(t *testing.T) {
+	for _, tt := range []struct {
+		e    freshet.Error
+		want string
+	}{
+		{freshet.Error{Kind: freshet.Unavailable, Why: "throttled", RetryAfter: 38*time.Second + time.Millisecond}, "throttled; try again in 38s"},
+		{freshet.Error{Kind: freshet.Unavailable, Why: "throttled", Hint: "wait", RetryAfter: time.Minute}, "throttled; wait; try again in 1m0s"},
+		{freshet.Error{Kind: freshet.Unavailable, Why: "throttled", RetryAfter: time.Second}, "throttled"},
+		{freshet.Error{Kind: freshet.Denied, Why: "no", Hint: "ask", RetryAfter: time.Minute}, "no; ask"},
+	} {
+		if got := Message(&tt.e); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
