@@ -155,10 +155,8 @@ func coarse(d time.Duration) string {
 		return "1 s"
 	case d < 5*time.Second:
 		return "2 to 5 s"
-	case d < 15*time.Second:
-		return "5 to 15 s"
 	}
-	return "over 15 s"
+	return "over 5 s"
 }
 
 // decoy is another identity, which a client could take instead.

@@ -79,9 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := h.door.Get(r.Context(), h.identity, freshet.Request{Hold: hold(r.UserAgent())})
 	if err != nil {
 		e := freshet.AsError(err)
-		if e.RetryAfter > 0 {
-			w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
-		}
+		wire.TellRetryAfter(w.Header(), e)
 		fail(w, status(e.Kind), string(e.Kind), wire.Message(e))
 		return
 	}

@@ -151,10 +151,10 @@ func (h *Handler) refuses(q query) string {
 
 // refuse translates a failure.
 func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", wire.RetryAfter(min(e.RetryAfter, longestSleep)))
-	}
 	why := wire.Message(e)
+	brief := *e
+	brief.RetryAfter = min(e.RetryAfter, longestSleep)
+	wire.TellRetryAfter(w.Header(), &brief)
 	fail(w, status(e.Kind), e.Kind, why)
 }
 

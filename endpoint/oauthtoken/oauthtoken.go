@@ -171,9 +171,7 @@ func (h *Handler) authenticate(r *http.Request, f *form) (identity string, ok bo
 
 // refuse translates a failure. invalid_client is kept for this endpoint's own secret: a client that gets it gives up.
 func (h *Handler) refuse(w http.ResponseWriter, e *freshet.Error) {
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", wire.RetryAfter(e.RetryAfter))
-	}
+	wire.TellRetryAfter(w.Header(), e)
 	switch e.Kind {
 	case freshet.Invalid:
 		fail(w, http.StatusBadRequest, "invalid_scope", wire.Message(e))

@@ -103,7 +103,7 @@ func (m endpointModel) answer(w http.ResponseWriter, r *http.Request) {
 		if m.fault == "tells causes" {
 			text = fmt.Sprint(text, e.Cause)
 		}
-		if e.RetryAfter > 0 && m.fault != "no retry time" {
+		if e.RetryAfter > 0 && m.fault != "no retry time" && (e.Kind == freshet.Unavailable || m.fault == "a time to retry what will not pass") {
 			w.Header().Set("Retry-After", fmt.Sprint(int((e.RetryAfter+time.Second-1)/time.Second)))
 		}
 		status := map[freshet.Kind]int{freshet.Invalid: 400, freshet.Unavailable: 503}[e.Kind]
@@ -185,7 +185,7 @@ func TestEndpointSuiteFindsFaults(t *testing.T) {
 		"any host": "foreign host", "pages": "web page or proxy", "huge bodies": "huge", "huge headers": "huge", "any path": "wrong path",
 		"any method": "wrong method", "no secret": "without the secret", "tells the secret": "without the secret", "half bodies": "slow",
 		"patient": "slow", "hasty": "slow door", "detached": "client that leaves", "another identity": "hands out", "any type": "another type",
-		"tells causes": "failures", "no retry time": "failures", "stale": "stale", "always stale": "stale", "stale as at first": "stale", "stale refusals": "stale",
+		"tells causes": "failures", "no retry time": "failures", "a time to retry what will not pass": "failures", "stale": "stale", "always stale": "stale", "stale as at first": "stale", "stale refusals": "stale",
 		"no hold": "holds", "endless hold": "holds", "torn answers": "twenty at once",
 		"no type": "hands out", "caches": "hands out", "no JSON": "hands out",
 	} {
