@@ -127,11 +127,14 @@ func TestTokenOfAChallengeIsRefreshedWithItsClaims(t *testing.T) {
 				t.Fatalf("a caller waited %v", took)
 			}
 		}
-		asked := f.claims()
-		slices.Sort(asked)
-		// The token before the challenge is replaced once more itself, since it was asked for in its life.
-		if want := []string{"", "", claims(1), claims(1)}; !slices.Equal(asked, want) {
-			t.Errorf("the credential was asked for the claims %q, want %q", asked, want)
+		// The token before the challenge was asked for in its life: it is replaced once more itself, unless the challenge's next
+		// answer comes first, which replaces both.
+		n := make(map[string]int)
+		for _, c := range f.claims() {
+			n[c]++
+		}
+		if n[claims(1)] != 2 || n[""] < 1 || n[""] > 2 || len(n) != 2 {
+			t.Errorf("the credential was asked for the claims %q, want those of the challenge twice", f.claims())
 		}
 	})
 }
