@@ -131,6 +131,9 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 	cred, err := call(func() (*Credential, error) { return id.source.Retrieve(ctx, req) })
 	e.Asked, e.Took = true, time.Duration(clock.Now().Mono-asked.Mono)
 	if err != nil {
+		if failure := AsError(err); failure.throttles() {
+			c.governor.report(p, failure) // before the next in line has this one's slot
+		}
 		if ctx.Err() != nil && c.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			return nil, timedOut(p.within, err)
 		}

@@ -132,7 +132,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		g.blockLocked(b, d, err, by, now)
 	}
 	switch b := g.gates[target]; {
-	case err.Kind == Unavailable && (err.RetryAfter > 0 || err.Status == http.StatusTooManyRequests):
+	case err.throttles():
 		d := min(err.RetryAfter, longestSilence)
 		if d <= 0 {
 			if b != nil && b.until > now.Mono {
@@ -239,6 +239,11 @@ func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, by *Identit
 
 // about is a duration with full jitter on its last fifth, so that those who wait for the same block do not come at once.
 func about(d time.Duration) time.Duration { return d*4/5 + jitter(d*2/5) }
+
+// throttles reports whether an error asks for its issuer to be left alone.
+func (e *Error) throttles() bool {
+	return e.Kind == Unavailable && (e.RetryAfter > 0 || e.Status == http.StatusTooManyRequests)
+}
 
 // remote reports whether an error is of a host, and not of one program among others of its name.
 func remote(err *Error) bool {
