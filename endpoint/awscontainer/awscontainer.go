@@ -98,10 +98,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 const (
-	// patience is how long to wait for another attempt at an issuer that fails. Go and JavaScript set no time for an answer, but
-	// ask three and eight times (aws-sdk-go-v2 credentials 1.20, credential-provider-http 3.972): together that is half a minute
-	// and more, and then their user is told.
-	patience = 6 * time.Second
+	// patience is how long to wait for another attempt at an issuer that fails: Go and JavaScript set no time for an answer
+	// (aws-sdk-go-v2 credentials 1.20, credential-provider-http 3.972), and ask again within a second or two of a refusal.
+	patience = 20 * time.Second
 	// pythonPatience is what Python's leave: botocore gives up after two seconds, and tries three times a second apart (1.29 to
 	// 1.43). A refusal in time tells it why, where a timeout would not.
 	pythonPatience = 1500 * time.Millisecond

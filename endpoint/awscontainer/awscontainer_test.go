@@ -176,8 +176,8 @@ func TestHoldIsWhatTheClientBears(t *testing.T) {
 		"python-urllib3/2.7.0":                                   1500 * time.Millisecond, // botocore 1.43
 		"Boto3/1.26.27 Python/3.11.2 Linux/6.1 Botocore/1.29.27": 1500 * time.Millisecond,
 		"aws-cli/2.9.19 Python/3.11.2":                           1500 * time.Millisecond,
-		"Go-http-client/1.1":                                     6 * time.Second, // aws-sdk-go-v2
-		"":                                                       6 * time.Second, // the SDK for JavaScript
+		"Go-http-client/1.1":                                     20 * time.Second, // aws-sdk-go-v2
+		"":                                                       20 * time.Second, // the SDK for JavaScript
 	} {
 		h, d := serve(t, keys, freshet.Validity{Lifetime: time.Hour})
 		r := httptest.NewRequest(http.MethodGet, Path, nil)
