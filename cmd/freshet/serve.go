@@ -45,7 +45,7 @@ Ctrl-C stops it: requests under way are answered first, for at most 10 seconds.`
 			}
 			defer close(hangups)
 			defer signal.Stop(hangups)
-			context.AfterFunc(c.Context(), func() { tell(systemd.SdNotifyStopping) })
+			defer tellOfTheEnd(c.Context())()
 			return d.Serve(c.Context(), func() {
 				fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: %s of %s; %s\n", count(len(cfg.Identities), "identity", "identities"), cfg.Path, d)
 				tell(systemd.SdNotifyReady)
@@ -61,6 +61,21 @@ func reloadOn(hangups <-chan os.Signal, d *daemon.Daemon) {
 		tell(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 		_, _ = d.Reload() // it is in the log
 		tell(systemd.SdNotifyReady)
+	}
+}
+
+// tellOfTheEnd tells that the daemon stops, once ctx ends. The function that it returns lets the process end no sooner than that is
+// told; a daemon that ends by itself says nothing, and its exit code all.
+func tellOfTheEnd(ctx context.Context) (told func()) {
+	done := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(done)
+		tell(systemd.SdNotifyStopping)
+	})
+	return func() {
+		if !forget() {
+			<-done
+		}
 	}
 }
 
