@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -84,7 +85,7 @@ func (c *Client) Credential(ctx context.Context, identity string, req freshet.Re
 
 // pathOf is the path of an identity's route. A name that a path would swallow is nobody's.
 func pathOf(identity, route string) (string, error) {
-	if identity == "" || identity == "." || identity == ".." {
+	if identity == "" || path.Clean("/"+identity) != "/"+identity {
 		return "", freshet.Errorf(freshet.Invalid, "unknown identity %q", identity)
 	}
 	return "/v1/identities/" + url.PathEscape(identity) + "/" + route, nil
@@ -238,6 +239,10 @@ func unreadable(ctx context.Context, err error) error {
 		return e
 	}
 	e := freshet.Errorf(freshet.Unavailable, "the daemon ended before it answered").WithHint("see its log, and start it again: freshet serve")
-	e.Cause = err
+	e.Cause = errDied
 	return e
 }
+
+// errDied is the cause of the error of a daemon that died, in place of the network's: the engine takes three of those in a row for an
+// issuer's outage, and leaves that alone for seconds and more, while a daemon is back at once.
+var errDied = errors.New("connection lost")

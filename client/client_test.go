@@ -235,6 +235,38 @@ func TestDaemonThatDiesWhileItAnswersIsSaidToHave(t *testing.T) {
 	}
 }
 
+// TestDeadDaemonIsNoIssuersOutage: a cache that has a daemon for its source leaves no key waiting for the daemon's return because
+// others were asked for as it died.
+func TestDeadDaemonIsNoIssuersOutage(t *testing.T) {
+	path, c := at(t)
+	var back atomic.Bool
+	daemon(t, path, func(w http.ResponseWriter, _ *http.Request) {
+		if back.Load() {
+			answer(w, bearer("token"))
+			return
+		}
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			conn.Close()
+		}
+	})
+	cache := freshet.NewCache(freshet.CacheConfig{})
+	defer cache.Close(context.Background())
+	id, err := cache.Add(freshet.IdentityConfig{Name: "id", Source: c.Source("id")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range []string{"a", "b", "c"} {
+		_, err := id.Get(t.Context(), freshet.Request{Scopes: []string{scope}})
+		if e := freshet.AsError(err); e == nil || e.Why != "the daemon ended before it answered" {
+			t.Fatalf("scope %s: %v", scope, err)
+		}
+	}
+	back.Store(true)
+	if _, err := id.Get(t.Context(), freshet.Request{Scopes: []string{"d"}}); err != nil {
+		t.Errorf("after the daemon's return: %v", err)
+	}
+}
+
 func TestRestartOfTheDaemonGoesUnnoticed(t *testing.T) {
 	path, c := at(t)
 	h := func(w http.ResponseWriter, _ *http.Request) { answer(w, bearer("token")) }

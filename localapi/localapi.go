@@ -10,6 +10,7 @@
 package localapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -279,9 +280,11 @@ func refuse(w http.ResponseWriter, status int, why string) {
 
 // decode reads the one JSON object that a body is to hold.
 func decode(r *http.Request, into any) error {
-	d := json.NewDecoder(r.Body)
+	b, err := io.ReadAll(r.Body) // within the bound that ServeHTTP has set
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if d.Decode(into) == nil {
+	object := bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) // null too decodes into a struct
+	if err == nil && object && d.Decode(into) == nil {
 		if _, after := d.Token(); after == io.EOF {
 			return nil
 		}

@@ -76,6 +76,8 @@ func TestRequestsThatAreNoneAreProblemsAndReachNoSource(t *testing.T) {
 		{"unknown identity to unblock", "POST", "/v1/identities/typo/unblock", "{}", nil, 404, "invalid request"},
 		{"something to unblock", "POST", "/v1/identities/id/unblock", `{"all":true}`, nil, 400, "invalid request"},
 		{"wrong method to unblock", "GET", "/v1/identities/id/unblock", "", nil, 405, "invalid request"},
+		{"null", "POST", path, "null", nil, 400, "invalid request"},
+		{"null to reject", "POST", "/v1/identities/id/reject", " null", nil, 400, "invalid request"},
 		{"bad claims", "POST", path, `{"claims":"!"}`, nil, 400, "invalid request"},
 		{"claims that the source cannot answer", "POST", path, `{"claims":"e30="}`, nil, 400, "invalid request"},
 		{"no fingerprint", "POST", path, `{"rejected":"x"}`, nil, 400, "invalid request"},

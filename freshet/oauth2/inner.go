@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -82,15 +83,18 @@ func (in *inner) validity(t *oauth2.Token, sent freshet.Instant) freshet.Validit
 	return v
 }
 
-// expires reports whether a token is a JWT (RFC 7519) with an exp.
+// expires reports whether a token is a JWT (RFC 7519) with an exp that freshet reads. Of what only looks like one, NewBearer would
+// say that it does not know when it ends.
 func expires(token string) bool {
-	_, rest, _ := strings.Cut(token, ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	text, err := base64.RawURLEncoding.DecodeString(payload)
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return false
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
 	var claims struct {
 		Exp float64 `json:"exp"`
 	}
-	return err == nil && json.Unmarshal(text, &claims) == nil && claims.Exp > 0
+	return err == nil && json.Unmarshal(text, &claims) == nil && claims.Exp >= 1 && claims.Exp < math.MaxInt32*1000
 }
 
 // original is what the source gave for a credential, or as much of it as the credential tells.

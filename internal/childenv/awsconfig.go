@@ -1,11 +1,11 @@
 package childenv
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // awsSettings are the settings of an AWS profile that say where and how to call, and not as whom. Every other one is dropped,
@@ -65,16 +65,21 @@ func readUsers(text []byte) *users {
 	u := &users{profiles: make(map[string][]string)}
 	profile, services := "", false // the section's; neither: it is left out
 	nested := false                // indented lines belong to a setting that is kept
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		line := strings.TrimRight(lines.Text(), " \t\r")
-		if m := section.FindStringSubmatch(line); m != nil {
-			kind, name := m[1], m[2]
-			profile, services, nested = "", kind == "services", false
+	// botocore takes a carriage return for the end of a line too: none may be left within one that is kept.
+	for line := range strings.FieldsFuncSeq(string(text), func(r rune) bool { return r == '\n' || r == '\r' }) {
+		line = strings.TrimRight(line, " \t")
+		// What one reader of these files takes for a section, such as an indented one, is one here, and what it is not known to be is
+		// left out with all that follows.
+		if bare := strings.TrimLeftFunc(line, unicode.IsSpace); strings.HasPrefix(bare, "[") {
+			profile, services, nested = "", false, false
+			m := section.FindStringSubmatch(bare)
 			switch {
-			case services:
-				fmt.Fprintf(&u.services, "[services %s]\n", name)
-			case kind == "profile" || name == "default":
-				profile = name
+			case m == nil:
+			case m[1] == "services":
+				services = true
+				fmt.Fprintf(&u.services, "[services %s]\n", m[2])
+			case m[1] == "profile" || m[2] == "default":
+				profile = m[2]
 			}
 			continue
 		}
@@ -101,15 +106,19 @@ func (u *users) settings(out *bytes.Buffer, p Place) {
 	if profile == "" {
 		profile = "default"
 	}
-	named := false
+	named, left := false, false // left: the setting above was left out, and with it what is indented below
 	for _, line := range u.profiles[profile] {
-		if key(line) == "region" {
-			if region != "" && !p.Own {
-				continue // the identity's own comes before that of a profile which is not its
-			}
-			named = true
+		switch key(line) {
+		case "":
+		case "region":
+			left = region != "" && !p.Own // the identity's own comes before that of a profile which is not its
+			named = named || !left
+		default:
+			left = false
 		}
-		fmt.Fprintln(out, line)
+		if !left {
+			fmt.Fprintln(out, line)
+		}
 	}
 	if region == "" {
 		region = p.Fallback

@@ -121,26 +121,3 @@ func TestRegionIsTheIdentitys(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
-
-// FuzzAWSConfig holds that no line leads to credentials but those of the helpers, whatever the user's file is.
-func FuzzAWSConfig(f *testing.F) {
-	f.Add("[default]\nregion = x\ncredential_process = mine\n", "default")
-	f.Add("[profile a]\ns3 =\n  x = y\nrole_arn = mine\n[services s]\n", "a")
-	f.Fuzz(func(t *testing.T, users, profile string) {
-		out := string(AWSConfig([]byte(users), Place{Profile: profile}, nil))
-		if !strings.HasPrefix(out, "[default]\n") {
-			t.Fatalf("got %q", out)
-		}
-		services := false
-		for line := range strings.Lines(out) {
-			services = services && line[0] != '[' || strings.HasPrefix(line, "[services ")
-			key, _, _ := strings.Cut(line, "=")
-			switch strings.ToLower(strings.TrimSpace(key)) {
-			case "credential_process", "role_arn", "source_profile", "sso_session", "aws_access_key_id", "web_identity_token_file":
-				if !services && line[0] != ' ' && line[0] != '\t' {
-					t.Errorf("%q is kept", line)
-				}
-			}
-		}
-	})
-}

@@ -17,11 +17,22 @@ type Duration time.Duration
 
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	if err != nil || strings.Trim(string(text), "0123456789.nuµmsh") != "" || string(text) == "0" {
-		return errForm // ParseDuration also takes a sign and a bare 0
+	if err != nil || strings.Trim(string(text), "0123456789.nuµmsh") != "" || string(text) == "0" || barePoint(string(text)) {
+		return errForm // ParseDuration also takes a sign, a bare 0, and .5s and 5.s, which the schema does not
 	}
 	*d = Duration(v)
 	return nil
+}
+
+// barePoint reports whether a decimal point has no digit before it, or none after it.
+func barePoint(text string) bool {
+	digit := func(i int) bool { return i >= 0 && i < len(text) && text[i] >= '0' && text[i] <= '9' }
+	for i := range len(text) {
+		if text[i] == '.' && (!digit(i-1) || !digit(i+1)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d Duration) Form() (words, pattern string) {
@@ -46,7 +57,7 @@ type Percent int
 func (p *Percent) UnmarshalText(text []byte) error {
 	digits, ok := strings.CutSuffix(string(text), "%")
 	v, err := parseDigits(digits)
-	if !ok || err != nil || v > 100 {
+	if !ok || err != nil || v > 100 || len(digits) > 3 || len(digits) == 3 && v != 100 {
 		return errForm
 	}
 	*p = Percent(v)

@@ -178,8 +178,16 @@ func ask(ctx context.Context, path string) (reply, bool) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	b, err := io.ReadAll(io.LimitReader(c, maxReply))
+	if err != nil {
+		return reply{}, false
+	}
+	return parse(b)
+}
+
+// parse reads a reply, which holds either a credential or an error.
+func parse(b []byte) (reply, bool) {
 	var r reply
-	if err != nil || json.Unmarshal(b, &r) != nil || (r.Credential == nil) == (r.Problem == nil) {
+	if json.Unmarshal(b, &r) != nil || (r.Credential == nil) == (r.Problem == nil) {
 		return reply{}, false
 	}
 	return r, true

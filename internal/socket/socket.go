@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/peer"
@@ -101,7 +102,7 @@ func Listen(path string, mode fs.FileMode, gid int) (*Listener, error) {
 	if err != nil {
 		return nil, freshet.Errorf(freshet.Invalid, "socket %s: %w", path, reason(err)).WithHint("its folder must exist and be writable")
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := await(lock, path); err != nil {
 		lock.Close()
 		return nil, freshet.Errorf(freshet.Invalid, "socket %s: another freshet daemon has it", path).
 			WithHint("stop that one, or give this one a socket.path of its own")
@@ -112,6 +113,42 @@ func Listen(path string, mode fs.FileMode, gid int) (*Listener, error) {
 		return nil, err
 	}
 	return &Listener{UnixListener: l, lock: lock}, nil
+}
+
+const (
+	// passing is how long a lock is waited for that no living daemon seems to have. One that was killed while it started a
+	// source's program leaves its lock and its sockets to that: they are closed when the program is executed, or dies with the
+	// thread that started it, and on a busy machine neither is at once.
+	passing = 2 * time.Second
+	// retry is how long to wait before looking again.
+	retry = 5 * time.Millisecond
+)
+
+// await takes a lock, at once or soon. A daemon that is there is not waited for.
+func await(lock *os.File, path string) error {
+	began := freshet.Now()
+	for waited := false; ; waited = true {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil && waited {
+			<-time.After(retry) // the sockets go just after it
+		}
+		if err == nil || began.Elapsed() > passing || served(path) {
+			return err
+		}
+		<-time.After(retry)
+	}
+}
+
+// served reports whether the process lives that listens at a socket: the kernel names the one that began to, even where another
+// has inherited it.
+func served(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	p, err := peer.Of(c)
+	return err == nil && p.PID > 0 && !errors.Is(syscall.Kill(p.PID, 0), syscall.ESRCH)
 }
 
 func bind(path string, mode fs.FileMode, gid int) (*net.UnixListener, error) {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"freshet.dev/freshet"
 )
@@ -41,6 +42,21 @@ func TestMain(m *testing.M) {
 		c, _ := l.Accept() // until the test has counted
 		c.Close()
 		return
+	case "leave": // its lock and socket to a program, as one that is killed between fork and exec does
+		l, err := Listen(os.Args[1], 0o600, -1)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		inherited, err := l.File()
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		heir := exec.Command("sh", "-c", "read line")
+		heir.Stdin, heir.ExtraFiles = os.Stdin, []*os.File{l.lock, inherited}
+		fmt.Println(heir.Start())
+		_ = heir.Wait()
 	case "serve": // whoever connects
 		l, err := Listen(os.Args[1], 0o666, -1)
 		if err != nil {
@@ -131,6 +147,40 @@ func TestSecondListenerIsRefused(t *testing.T) {
 		t.Fatalf("the first does not listen any more: %v", err)
 	}
 	c.Close()
+}
+
+// TestWhatADeadDaemonLeftToAProgramIsWaitedFor kills a daemon whose lock and socket are open elsewhere for a moment more, as they
+// are in a program that it had begun to start: the next daemon takes the path as soon as that is over.
+func TestWhatADeadDaemonLeftToAProgramIsWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	in, out, dead := run(t, "leave", path, nil)
+	if out.Scan(); out.Text() != "<nil>" {
+		t.Fatalf("the daemon's program did not start: %s", out.Text())
+	}
+	if _, err := Listen(path, 0o600, -1); err == nil {
+		t.Fatal("the path was taken from a daemon that lives")
+	}
+	if err := dead.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = dead.Process.Wait() // not that of the command, which would close the program's input
+	taken := make(chan error)
+	go func() {
+		l, err := Listen(path, 0o600, -1)
+		if err == nil {
+			l.Close()
+		}
+		taken <- err
+	}()
+	select {
+	case err := <-taken:
+		t.Fatalf("not waited for: %v", err)
+	case <-time.After(passing / 10):
+	}
+	in.Close()
+	if err := <-taken; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAnotherProgramsSocketIsLeftAlone(t *testing.T) {

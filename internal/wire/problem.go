@@ -74,7 +74,9 @@ const maxRetryAfter = 24 * time.Hour
 func (p Problem) Err() *freshet.Error {
 	e := &freshet.Error{Kind: p.Kind, Identity: p.Identity, Source: p.Source, Why: p.Why, Hint: p.Hint,
 		RetryAfter: time.Duration(min(max(p.RetryAfter, 0), maxRetryAfter.Seconds()) * float64(time.Second))}
-	if e.Kind == "" {
+	switch e.Kind {
+	case freshet.Invalid, freshet.LoginNeeded, freshet.Denied, freshet.Unavailable, freshet.Malformed, freshet.Bug:
+	default: // none, or one of a later version's
 		e.Kind = freshet.Unavailable
 	}
 	if e.Why == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 
@@ -85,9 +86,9 @@ func quote(name string) string {
 		return name
 	}
 	return "'" + strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\'' {
+		if !unicode.IsPrint(r) || r == '\'' { // such as what turns a line's direction round
 			return '?'
 		}
 		return r
-	}, name[:min(len(name), 128)]) + "'"
+	}, strings.ToValidUTF8(name[:min(len(name), 128)], "")) + "'"
 }

@@ -56,8 +56,13 @@ func (c *chain) sso(ctx context.Context, p *config.SharedConfig) (*freshet.Crede
 	if c.dualStack {
 		o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
 	}
+	return portal(ctx, sso.New(o), token, p)
+}
+
+// portal makes the request and reads the answer.
+func portal(ctx context.Context, client *sso.Client, token string, p *config.SharedConfig) (*freshet.Credential, error) {
 	sent := freshet.Now()
-	out, err := sso.New(o).GetRoleCredentials(ctx, &sso.GetRoleCredentialsInput{
+	out, err := client.GetRoleCredentials(ctx, &sso.GetRoleCredentialsInput{
 		AccessToken: &token, AccountId: &p.SSOAccountID, RoleName: &p.SSORoleName,
 	})
 	if err != nil {
@@ -108,7 +113,9 @@ func (c *chain) ssoToken(p *config.SharedConfig) (string, error) {
 		AccessToken string `json:"accessToken"`
 		ExpiresAt   string `json:"expiresAt"`
 	}
-	if json.Unmarshal(b, &cached) != nil || cached.AccessToken == "" {
+	// net/http sends no header with a line break in it, and would fail for a reason that no login seems to cure.
+	unfit := func(r rune) bool { return r <= ' ' || r >= 0x7f }
+	if json.Unmarshal(b, &cached) != nil || cached.AccessToken == "" || strings.ContainsFunc(cached.AccessToken, unfit) {
 		return "", needed(path + ": holds no SSO token")
 	}
 	// Early versions of aws wrote 2020-01-02T03:04:05UTC.

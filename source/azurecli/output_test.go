@@ -110,21 +110,3 @@ func TestOutputThatIsNoToken(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"accessToken":"t","expires_on":1782910800,"expiresOn":"2026-07-01 09:00:00.123456","tokenType":"Bearer"}`))
-	f.Add([]byte(`{"accessToken":"t","expiresOn":"2026-11-01 01:30:00.000000"}`))
-	f.Add([]byte(`{"expires_on":1e400}`))
-	f.Fuzz(func(t *testing.T, out []byte) {
-		c, err := parse(out, freshet.Now())
-		if (c == nil) == (err == nil) {
-			t.Fatalf("got %v, %v", c, err)
-		}
-		if err == nil && (c.Type() != freshet.Bearer || c.Token() == "" || c.Remaining() <= 0) {
-			t.Errorf("got %v", c)
-		}
-		if err != nil && !errors.Is(err, freshet.Malformed) {
-			t.Errorf("got %v", err)
-		}
-	})
-}

@@ -119,26 +119,3 @@ func TestParseRefuses(t *testing.T) {
 		t.Errorf("an expired JWT with a lifetime: got %v, want it refused", err)
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, out := range []string{
-		`{"Version":1,"AccessKeyId":"A","SecretAccessKey":"S","SessionToken":"T","Expiration":"2099-01-01T00:00:00Z"}`,
-		`{"accessToken":"x","expires_on":4000000000,"expiresOn":"2026-01-01 00:00:00.000000"}`,
-		`{"token":"x","expiresOn":"2026-01-01T00:00:00Z"}`, `{"access_token":"x","expires_in":"5"}`, "eyJ.e30.x", "{", "",
-		`{"accessToken":"x","expires_on":"nan"}`,
-	} {
-		f.Add([]byte(out), int64(time.Minute))
-	}
-	f.Fuzz(func(t *testing.T, out []byte, lifetime int64) {
-		cred, err := parse(out, freshet.Now(), time.Duration(max(0, lifetime)))
-		if (cred == nil) == (err == nil) {
-			t.Fatalf("got %v and %v", cred, err)
-		}
-		if err != nil && !errors.Is(err, freshet.Malformed) {
-			t.Errorf("got %v", err)
-		}
-		if cred != nil && cred.Remaining() <= 0 {
-			t.Errorf("%q gave %v", out, cred)
-		}
-	})
-}
