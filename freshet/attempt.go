@@ -150,7 +150,7 @@ func usable(cred *Credential, req *Request) error {
 	if cred == nil || cred.credential == nil {
 		return Errorf(Bug, "source returned neither a credential nor an error")
 	}
-	switch p := schedule(cred.life, 0); {
+	switch p := schedule("", cred.life, 0); {
 	case p.at(clock.Now()) == expired:
 		return Errorf(Malformed, "answer had expired already")
 	case req.Audience != "" && cred.audience != nil && !slices.Contains(cred.audience, req.Audience):

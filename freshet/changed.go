@@ -47,6 +47,7 @@ func (s *slot) renewLocked(now clock.Reading) {
 		return
 	}
 	v.marks.Or(markChanged)
+	s.wantedLocked() // who asked for what this replaces did not ask for the next
 	c.enqueueLocked(s, now)
 }
 

@@ -94,6 +94,38 @@ func TestChangeIsServedAroundUntilItCanBeRead(t *testing.T) {
 	})
 }
 
+// Whoever asked for what a change replaced did not ask for the next.
+func TestWhatReplacedAChangedCredentialLapsesWhenNobodyAsks(t *testing.T) {
+	for asked, want := range map[bool]int64{false: 2, true: 3} {
+		t.Run(fmt.Sprintf("asked=%v", asked), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &fake{}
+				id := alone(t, src)
+				mustGet(t, id, Request{})
+				time.Sleep(10 * time.Minute)
+				mustGet(t, id, Request{})
+				id.Changed()
+				synctest.Wait()
+				wantCalls(t, src, 2)
+				if asked {
+					mustGet(t, id, Request{})
+				}
+				time.Sleep(55 * time.Minute) // it is due after at most 40
+				wantCalls(t, src, want)
+				if asked {
+					return
+				}
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				wantCalls(t, src, want)
+				if n := id.cache.Stats().Entries; n != 0 {
+					t.Errorf("%d entries, want none: it has expired, and nobody wants it", n)
+				}
+			})
+		})
+	}
+}
+
 func TestChangeDuringARetrievalIsReadAfterIt(t *testing.T) {
 	for _, cold := range []bool{true, false} {
 		t.Run(fmt.Sprintf("cold=%v", cold), func(t *testing.T) {

@@ -60,7 +60,9 @@ var errGone = errors.New("evicted")
 // wait answers what memory could not: it joins the key's flight, or starts it, and waits as long as the caller can.
 func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 	if ctx.Err() != nil {
-		return nil, Answer{}, leave(ctx, a.id)
+		s := c.index.find(a.hash, []byte(a.key))
+		ans, err := s.atItsEnd(ctx, a)
+		return s, ans, err
 	}
 	if err := a.id.reentered(ctx); err != nil {
 		return nil, Answer{}, err
@@ -79,13 +81,17 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 			c.drop(s)
 			return nil, Answer{}, AsError(err).of(a.id)
 		case f == nil:
+			if ans.Due || ans.Rejected {
+				s.refresh(clock.Now()) // as a hit does: a handle's first call may find what nobody has asked for lately
+			}
 			return s, ans, nil
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
 			s.part(f)
-			return s, Answer{}, leave(ctx, a.id)
+			ans, err := s.atItsEnd(ctx, a)
+			return s, ans, err
 		}
 		if f.turned && clock.Now().Mono < patience {
 			continue
@@ -107,8 +113,17 @@ func (s *slot) part(f *flight) {
 	}
 }
 
-// leave is the error of a caller whose own context has ended; the flight goes on without it.
-func leave(ctx context.Context, id *Identity) error { return AsError(ctx.Err()).of(id) }
+// atItsEnd is what a caller gets whose own context has ended; the flight goes on without it. Less life than it asked for is more
+// than none: it is told that it is short. s may be nil.
+func (s *slot) atItsEnd(ctx context.Context, a *ask) (Answer, error) {
+	if s != nil && !a.input {
+		now := clock.Now()
+		if v := s.cur.Load(); v != nil && v.at(now) != expired && (a.rejected == "" || a.rejected != v.cred.fingerprint) {
+			return v.answer(&a.wish, now), nil
+		}
+	}
+	return Answer{}, AsError(ctx.Err()).of(a.id)
+}
 
 // join finds out under the lock what a caller is to do: take an answer after all, wait for a flight, or leave with an error.
 func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answer, error) {
@@ -148,7 +163,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answe
 		s.flight.waiters++
 	case fallback:
 		return nil, v.answer(&a.wish, now), nil
-	case no.err.Kind == Unavailable && no.until < patience:
+	case (no.err.Kind == Unavailable || no.proving) && no.until < patience:
 		if crowded := s.holdFlightLocked(no, reason, Ancestry(ctx)); crowded != nil {
 			return nil, Answer{}, crowded.at(now)
 		}
@@ -213,10 +228,10 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 func (s *slot) launchLocked(v *version, reason Reason, ancestry []string, input bool, now clock.Reading) *refusal {
 	switch {
 	case v == nil && now.Mono < s.again:
-		return &refusal{s.err, s.again}
+		return &refusal{err: s.err, until: s.again}
 	case v != nil:
 		if wait := s.holdLocked(v, reason, now); wait > 0 {
-			return &refusal{&Error{Kind: Unavailable, Why: "this version was rejected, and it is too soon to ask its issuer again"}, now.Mono + int64(wait)}
+			return &refusal{err: &Error{Kind: Unavailable, Why: "this version was rejected, and it is too soon to ask its issuer again"}, until: now.Mono + int64(wait)}
 		}
 	}
 	p, no := s.id.cache.governor.admit(s.id, s.id.target(s.key), input)

@@ -164,6 +164,81 @@ func TestEndedCallerStartsNoRetrieval(t *testing.T) {
 	})
 }
 
+// Less life than was asked for is more than none, for a caller that cannot wait any longer, or never could. What it rejected is none.
+func TestCallerWhoseContextEndsGetsAValidCredentialThatIsShort(t *testing.T) {
+	for name, get := range map[string]func(context.Context, *Identity, Request) (Answer, error){
+		"identity": func(ctx context.Context, id *Identity, req Request) (Answer, error) { return id.Get(ctx, req) },
+		"new handle": func(ctx context.Context, id *Identity, req Request) (Answer, error) {
+			return mustHandle(t, id, req).Get(ctx)
+		},
+	} {
+		for _, left := range []time.Duration{time.Second, 0} { // of its context's time
+			t.Run(fmt.Sprint(name, ", ", left), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					src := &fake{}
+					id := alone(t, src)
+					first := mustGet(t, id, Request{}).Credential
+					time.Sleep(30 * time.Minute)
+					src.slow(10 * time.Second)
+					ask := func(req Request) (Answer, error) {
+						ctx, cancel := context.WithTimeout(t.Context(), left)
+						defer cancel()
+						began := time.Now()
+						a, err := get(ctx, id, req)
+						if took := time.Since(began); took != left {
+							t.Errorf("%+v: it took %v, want all of the caller's %v", req, took, left)
+						}
+						return a, err
+					}
+					for _, req := range []Request{
+						{MinTTL: 45 * time.Minute},
+						{MinTTL: 45 * time.Minute, Rejected: "another"},
+					} {
+						if a, err := ask(req); err != nil || a.Credential != first || !a.Short || a.Retrieved || a.Stale {
+							t.Errorf("%+v: got %+v, %v; want the valid credential, short", req, a, err)
+						}
+					}
+					for _, req := range []Request{
+						{Rejected: first.Fingerprint()},
+						{MinTTL: 45 * time.Minute, Rejected: first.Fingerprint()},
+					} {
+						if a, err := ask(req); !errors.Is(err, context.DeadlineExceeded) || a.Credential != nil {
+							t.Errorf("%+v: got %+v, %v; want the context's error, and nothing that was rejected", req, a, err)
+						}
+					}
+					flights := int64(1) // which all who waited shared
+					if left == 0 {
+						flights = 0
+					}
+					time.Sleep(10 * time.Second)
+					synctest.Wait()
+					wantCalls(t, src, 1+flights)
+				})
+			})
+		}
+	}
+}
+
+func TestCallerWhoseContextEndsGetsNothingThatHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &fake{}
+		id := add(t, newCache(t, CacheConfig{}), IdentityConfig{Source: src, Timeout: 2 * time.Hour})
+		mustGet(t, id, Request{})
+		time.Sleep(30 * time.Minute)
+		src.slow(time.Hour)
+		for _, left := range []time.Duration{40 * time.Minute, 0} { // it expires while the first waits
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			defer cancel()
+			if a, err := id.Get(ctx, Request{MinTTL: 45 * time.Minute}); !errors.Is(err, context.DeadlineExceeded) || a.Credential != nil {
+				t.Errorf("after %v: got %+v, %v; want the context's error", left, a, err)
+			}
+		}
+		if e := id.Entries(); len(e) != 1 || e[0].Credential != nil || !e[0].Refreshing {
+			t.Errorf("got %+v, want the retrieval to go on, with nothing to serve", e)
+		}
+	})
+}
+
 func TestFailuresAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &fake{}

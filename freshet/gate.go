@@ -26,7 +26,7 @@ const (
 	// loginAgain is how long it is remembered that somebody has to log in, deniedAgain that the issuer refuses.
 	loginAgain  = 120 * time.Second
 	deniedAgain = 30 * time.Second
-	// wide is how many of a host's targets must be blocked for the host to be.
+	// wide is how many of a host's tenants must be blocked for the host to be.
 	wide = 3
 	// proving is when to look again while a probe is under way.
 	proving = time.Second
@@ -45,12 +45,14 @@ type gateKey struct {
 // gate is what is held against an issuer, or against an identity at its issuer. There is none for those who do well.
 //
 // Blocked until a time; then one flight, the probe, finds out whether that is over, while others are refused as before; its
-// success opens the gate, and its failure blocks again, for longer.
+// success opens the gate, and its failure blocks again, for longer. If nobody asks for as long again as it was shut, it is forgotten.
 type gate struct {
 	key      gateKey
 	failures int       // in a row
+	parties  []string  // of a host: who failed since somebody did not; no more than matter
 	blocks   int       // in a row
 	until    int64     // monotonic; 0: not blocked
+	shut     int64     // for how long, as of the last block
 	err      *Error    // what blocked it
 	by       *Identity // whose retrieval did
 	probing  bool
@@ -58,8 +60,9 @@ type gate struct {
 
 // refusal is why, and until when (monotonic), an issuer is not asked.
 type refusal struct {
-	err   *Error
-	until int64
+	err     *Error
+	until   int64
+	proving bool // a probe finds out whether that is over: who can wait learns it
 }
 
 // at is the refusal as callers get it: the original cause with what is left of the time.
@@ -84,9 +87,11 @@ func (g *governor) passLocked(keys *[3]gateKey, now clock.Reading) (probes []*ga
 		case b == nil || b.until == 0:
 			continue
 		case b.until > now.Mono:
-			no = longer(no, &refusal{b.err, b.until})
+			no = longer(no, &refusal{err: b.err, until: b.until})
 		case b.probing:
-			no = longer(no, &refusal{b.err, now.Mono + int64(proving)})
+			no = longer(no, &refusal{b.err, now.Mono + int64(proving), true})
+		case b.until+b.shut <= now.Mono:
+			delete(g.gates, k)
 		default:
 			probes = append(probes, b)
 		}
@@ -127,7 +132,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		b := g.gate(k)
 		b.blocks++
 		if d == 0 {
-			d = about(min(outage<<min(b.blocks-1, 10), outageMost))
+			d = about(target.Host, min(outage<<min(b.blocks-1, 10), outageMost))
 		}
 		g.blockLocked(b, d, err, by, now)
 	}
@@ -142,7 +147,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 			if b != nil {
 				before = b.blocks
 			}
-			d = about(min(throttled<<min(before, 10), throttledMost))
+			d = about(target.Host, min(throttled<<min(before, 10), throttledMost))
 		}
 		shut(target, d)
 		if probed(host) && host != target {
@@ -154,11 +159,12 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		if b.until <= now.Mono && (b.failures >= enough || probed(target)) {
 			shut(target, 0)
 		}
-		// So many targets of a host that fail, and none that succeeds meanwhile, are the host's failure.
+		// So many tenants of a host that fail, and none that succeeds meanwhile, are the host's failure.
 		h := g.gates[host]
 		if b.failures == 1 && remote(err) {
 			h = g.gate(host)
-			h.failures++
+			h.parties = with(h.parties, target.party())
+			h.failures = len(h.parties)
 		}
 		if h != nil && h.until <= now.Mono && (h.failures >= wide || probed(host)) {
 			shut(host, 0)
@@ -175,7 +181,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 		}
 	case len(probes) > 0: // not what a probe had to bring
 		for _, p := range probes {
-			g.blockLocked(p, about(outage), err, by, now)
+			g.blockLocked(p, about(target.Host, outage), err, by, now)
 		}
 	}
 }
@@ -184,7 +190,7 @@ func (g *governor) reportLocked(p *permit, err *Error, now clock.Reading) {
 func (g *governor) answeredLocked(host, target gateKey, now clock.Reading) {
 	for _, k := range [...]gateKey{host, target} {
 		if b := g.gates[k]; b != nil && b.until > now.Mono {
-			b.failures = 0
+			b.failures, b.parties = 0, nil
 		} else {
 			delete(g.gates, k)
 		}
@@ -217,20 +223,39 @@ func (g *governor) sweepLocked() {
 
 const minSweep = 1024
 
-// blockLocked shuts a gate. Where that is the third of a host's, the host's is shut as well: what throttles one tenant after the
-// other throttles whoever sends from here (Entra and STS do so by address).
+// party is who is told apart when an issuer fails several: the tenant, or the client where there are no tenants. One tenant whose
+// clients all fail is no reason to leave the others' alone.
+func (k gateKey) party() string {
+	if k.Tenant != "" {
+		return k.Tenant
+	}
+	return k.Client
+}
+
+// with adds a party to those that count, up to as many as matter.
+func with(parties []string, party string) []string {
+	if len(parties) == wide || slices.Contains(parties, party) {
+		return parties
+	}
+	return append(parties, party)
+}
+
+// blockLocked shuts a gate. Where that is the third tenant of a host's, the host's is shut as well: what throttles one tenant after
+// the other throttles whoever sends from here (Entra and STS do so by address).
 func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, by *Identity, now clock.Reading) {
 	b.until, b.err, b.by = max(b.until, now.Mono+int64(d)), err, by
+	b.shut = b.until - now.Mono
 	if b.key.whole || b.key.id != nil || !remote(err) {
 		return
 	}
-	n := 0
+	var parties []string
 	for k, other := range g.gates {
 		if k.Host == b.key.Host && k.id == nil && !k.whole && other.until > now.Mono {
-			if n++; n == wide {
+			if parties = with(parties, k.party()); len(parties) == wide {
 				h := g.gate(gateKey{Target: Target{Host: b.key.Host}, whole: true})
 				h.blocks = max(h.blocks, 1)
 				h.until, h.err, h.by = max(h.until, b.until), err, by
+				h.shut = h.until - now.Mono
 				return
 			}
 		}
@@ -238,7 +263,7 @@ func (g *governor) blockLocked(b *gate, d time.Duration, err *Error, by *Identit
 }
 
 // about is a duration with full jitter on its last fifth, so that those who wait for the same block do not come at once.
-func about(d time.Duration) time.Duration { return d*4/5 + jitter(d*2/5) }
+func about(host string, d time.Duration) time.Duration { return d*4/5 + jitter(host, d*2/5) }
 
 // throttles reports whether an error asks for its issuer to be left alone.
 func (e *Error) throttles() bool {

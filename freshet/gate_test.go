@@ -276,6 +276,62 @@ func TestFailuresOfManyTenantsAreTheHosts(t *testing.T) {
 	})
 }
 
+// A host is blocked for all once it throttles or fails three tenants. One tenant is one, however many clients ask in it; where there
+// are no tenants, clients are told apart.
+func TestThreeClientsOfOneTenantDoNotBlockItsHost(t *testing.T) {
+	for _, failure := range []*Error{after(errThrottled, 30*time.Second), errThrottled, errServer, errRefused} {
+		for _, tt := range []struct {
+			name    string
+			bad     [3]Target // tenant and client
+			beside  Target
+			blocked bool
+		}{
+			{"three clients of one tenant", [3]Target{{Tenant: "a", Client: "1"}, {Tenant: "a", Client: "2"}, {Tenant: "a", Client: "3"}}, Target{Tenant: "b", Client: "4"}, false},
+			{"one of them in two tenants", [3]Target{{Tenant: "a", Client: "1"}, {Tenant: "a", Client: "2"}, {Tenant: "b", Client: "2"}}, Target{Tenant: "c", Client: "2"}, false},
+			{"a client in three tenants", [3]Target{{Tenant: "a", Client: "1"}, {Tenant: "b", Client: "1"}, {Tenant: "c", Client: "1"}}, Target{Tenant: "d", Client: "1"}, true},
+			{"a client each of three tenants", [3]Target{{Tenant: "a", Client: "1"}, {Tenant: "b", Client: "2"}, {Tenant: "c", Client: "3"}}, Target{Tenant: "d", Client: "4"}, true},
+			{"three clients without tenants", [3]Target{{Client: "1"}, {Client: "2"}, {Client: "3"}}, Target{Client: "4"}, true},
+		} {
+			t.Run(fmt.Sprintf("%s (%v), retry after %v", tt.name, failure, failure.RetryAfter), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := newCache(t, CacheConfig{})
+					of := make(map[string]*Identity) // client → its identity
+					src := newIssuer("idp", "")
+					ask := func(at Target) (Answer, error) {
+						id := of[at.Client]
+						if id == nil {
+							id = add(t, c, IdentityConfig{Name: "client-" + at.Client, Source: issuer{src.fake, src.host, at.Client}})
+							of[at.Client] = id
+						}
+						return id.Get(t.Context(), Request{Tenant: at.Tenant})
+					}
+					src.fail(failure)
+					for _, at := range tt.bad {
+						before := src.calls.Load()
+						_, err := ask(at)
+						if wantKind(t, err, Unavailable); src.calls.Load() == before {
+							t.Fatalf("%+v was refused, want the issuer to have been asked", at)
+						}
+					}
+					src.fail(nil)
+					calls := src.calls.Load()
+					_, err := ask(tt.beside)
+					if !tt.blocked {
+						if err != nil {
+							t.Errorf("another tenant got %v, want a credential", err)
+						}
+						return
+					}
+					if e := wantKind(t, err, Unavailable); e.Why != failure.Why || e.RetryAfter <= 0 {
+						t.Errorf("got %v, retry after %v; want the host's block", e, e.RetryAfter)
+					}
+					wantCalls(t, src.fake, calls)
+				})
+			})
+		}
+	}
+}
+
 func TestFailureOfAProgramIsItsKeysAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newIssuer("helper", "")

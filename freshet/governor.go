@@ -92,7 +92,7 @@ func (c *Cache) giveBack(id *Identity, h *host, slot bool) {
 
 // errClosed refuses for good.
 func errClosed() *refusal {
-	return &refusal{&Error{Kind: Unavailable, Why: "shutting down"}, clock.Never.Mono}
+	return &refusal{err: &Error{Kind: Unavailable, Why: "shutting down"}, until: clock.Never.Mono}
 }
 
 // errCrowded refuses for the number of flights.
@@ -135,7 +135,7 @@ func (g *governor) roomLocked(t Target, input bool, now clock.Reading) (*host, *
 	if own := g.tenants[t]; !input && (g.total >= maxFlights ||
 		h.flights >= maxFlightsPerIssuer && own >= maxFlightsPerIssuer/(h.targets+1)) {
 		g.tidy(h)
-		return nil, &refusal{errCrowded(), now.Mono + int64(retryCrowded)}
+		return nil, &refusal{err: errCrowded(), until: now.Mono + int64(retryCrowded)}
 	}
 	return h, nil
 }
@@ -182,7 +182,7 @@ func (g *governor) ask(p *permit) *refusal {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p.ended { // its time was over before: what it found out would be told to nobody
-		return &refusal{errOverdue, clock.Now().Mono}
+		return &refusal{err: errOverdue, until: clock.Now().Mono}
 	}
 	if len(p.probes) == 0 {
 		var no *refusal
@@ -204,9 +204,9 @@ func (g *governor) barred(id *Identity, t Target) *refusal {
 	var no *refusal
 	for _, k := range keys {
 		if b := g.gates[k]; b != nil && b.until > now.Mono {
-			no = longer(no, &refusal{b.err, b.until})
+			no = longer(no, &refusal{err: b.err, until: b.until})
 		} else if b != nil && b.until != 0 && b.probing {
-			no = longer(no, &refusal{b.err, now.Mono + int64(proving)})
+			no = longer(no, &refusal{b.err, now.Mono + int64(proving), true})
 		}
 	}
 	return no

@@ -69,7 +69,7 @@ func (c *Cache) settle(f *flight, cred *Credential, err error, deadline bool, no
 			if no := c.governor.barred(s.id, f.permit.target); no != nil {
 				until = max(until, no.until)
 			}
-			f.err = (&refusal{f.err, until}).at(now)
+			f.err = (&refusal{err: f.err, until: until}).at(now)
 		}
 	}
 	if f.outdated {
@@ -86,7 +86,7 @@ func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 		s.wanted = false
 		return old
 	}
-	v := newVersion(cred, old, s.id.refreshAt, now)
+	v := newVersion(s.key, cred, old, s.id.refreshAt, now)
 	if old != nil && old.cred.fingerprint == cred.fingerprint {
 		v.marks.Store(old.marks.Load() & markRejected)
 	}
@@ -109,7 +109,7 @@ func (s *slot) failLocked(now clock.Reading, err *Error) *Error {
 	s.err = err
 	var lifetime, left time.Duration
 	if v := s.cur.Load(); v != nil && v.at(now) != expired {
-		if v.at(now) != fresh || v.marks.Load()&(markRejected|markChanged) != 0 {
+		if now.Reached(v.early) || v.marks.Load()&(markRejected|markChanged) != 0 { // early is when it is due as an input
 			v.marks.Or(markStale)
 		}
 		lifetime, left = v.cred.life.lifetime, now.Until(v.until)
@@ -121,8 +121,8 @@ func (s *slot) failLocked(now clock.Reading, err *Error) *Error {
 	case Denied:
 		silence = max(silence, deniedAgain)
 	}
-	s.next.Store(now.Mono + int64(max(backoff(lifetime, int(s.failures), left), silence)))
-	if s.again = now.Mono + int64(max(again(int(s.failures)), silence)); err.Kind == Invalid {
+	s.next.Store(now.Mono + int64(max(backoff(s.key, lifetime, int(s.failures), left), silence)))
+	if s.again = now.Mono + int64(max(again(s.key, int(s.failures)), silence)); err.Kind == Invalid {
 		s.again = 0 // it is the request's failure, or the configuration's, and cost the issuer nothing
 	}
 	return err

@@ -24,11 +24,11 @@ const (
 	marksOdd = markRejected | markStale // callers are told of these
 )
 
-// newVersion plans cred, which replaces old (or nothing, if nil). An issuer that gives the same credential again, or one that
+// newVersion plans a key's cred, which replaces old (or nothing, if nil). An issuer that gives the same credential again, or one that
 // lives barely longer, is not wrong: it answers from a cache of its own. Asking it again at once would bring the same, so the
 // next attempt comes after half of what remains.
-func newVersion(cred *Credential, old *version, at float64, now clock.Reading) *version {
-	p := schedule(cred.life, at)
+func newVersion(key string, cred *Credential, old *version, at float64, now clock.Reading) *version {
+	p := schedule(key, cred.life, at)
 	if old != nil && !cred.Static() && cred.life.refreshIn == 0 {
 		expires := cred.life.expires()
 		gained := time.Duration(expires.Wall - old.cred.life.expires().Wall)
@@ -124,6 +124,8 @@ func (s *slot) dueLocked(now clock.Reading) Reason {
 			return ReasonPinned
 		}
 		return ""
+	case now.Mono < s.next.Load():
+		return "" // a caller's attempt has failed meanwhile
 	case v.marks.Load()&markChanged != 0:
 		return ReasonChanged
 	case v.at(now) == due:
@@ -192,7 +194,7 @@ func (c *Cache) patienceLocked(s *slot, now clock.Reading) time.Duration {
 func (c *Cache) putOffLocked(s *slot, no *refusal, now clock.Reading) {
 	until := no.until
 	if until != clock.Never.Mono { // the cache is not closed
-		until += int64(jitter(spread))
+		until += int64(jitter(s.key, spread))
 	}
 	v := s.cur.Load()
 	if v == nil || v.at(now) == expired {

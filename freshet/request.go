@@ -21,7 +21,7 @@ type Request struct {
 	Subject  string   // on whose behalf
 
 	// MinTTL is how much life the credential must have left. A valid one with less is served only after a retrieval brought
-	// none longer, and is then marked short.
+	// none longer, or once the caller's context has ended, and is then marked short.
 	MinTTL time.Duration
 	// Rejected is the fingerprint of a version that a service refused: the answer is never that version.
 	Rejected string

@@ -162,16 +162,16 @@ func TestFallbackIsNotHeld(t *testing.T) {
 
 func TestWaitsAfterFailures(t *testing.T) {
 	for range 200 {
-		if d := backoff(time.Hour, 4, 100*time.Second); d < 30*time.Second || d > 70*time.Second {
+		if d := backoff("", time.Hour, 4, 100*time.Second); d < 30*time.Second || d > 70*time.Second {
 			t.Fatalf("%v with 100s left, want an attempt that leaves time for another", d)
 		}
-		if d := again(9); d < time.Second || d > 9*time.Second {
+		if d := again("", 9); d < time.Second || d > 9*time.Second {
 			t.Fatalf("%v with nothing to serve", d)
 		}
 	}
 	var most time.Duration
 	for range 200 {
-		most = max(most, again(9))
+		most = max(most, again("", 9))
 	}
 	if most < 6*time.Second {
 		t.Errorf("%v at most of 200, want it to have grown, with jitter", most)

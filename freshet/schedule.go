@@ -1,9 +1,9 @@
 package freshet
 
 import (
-	"math/rand/v2"
 	"time"
 
+	"freshet.dev/freshet/internal/chance"
 	"freshet.dev/freshet/internal/clock"
 )
 
@@ -34,9 +34,9 @@ func (p *plan) at(now clock.Reading) state {
 	return fresh
 }
 
-// schedule plans a credential's life. at overrides when it is due, as a fraction of its lifetime; 0 leaves that to the issuer
+// schedule plans the life of a key's credential. at overrides when it is due, as a fraction of its lifetime; 0 leaves that to the issuer
 // and the rules below.
-func schedule(l life, at float64) plan {
+func schedule(of string, l life, at float64) plan {
 	if l.lifetime == 0 {
 		if l.refreshIn == 0 {
 			return plan{early: clock.Never, due: clock.Never, until: clock.Never}
@@ -56,7 +56,7 @@ func schedule(l life, at float64) plan {
 	}
 	return plan{
 		early: l.sent.Add(max(apart, after-width)),
-		due:   l.sent.Add(max(apart, after-jitter(width))),
+		due:   l.sent.Add(max(apart, after-jitter(of, width))),
 		until: l.expires().Add(-floor(l.lifetime)),
 	}
 }
@@ -90,23 +90,23 @@ func spacing(lifetime time.Duration) time.Duration {
 // backoff is how long to wait with the nth failure in a row (n ≥ 1) of a refresh: the spacing, plus full jitter over a width that
 // doubles with every failure up to eight spacings. left is how long what is served still is: one attempt more is made within it,
 // if the spacing allows.
-func backoff(lifetime time.Duration, n int, left time.Duration) time.Duration {
+func backoff(of string, lifetime time.Duration, n int, left time.Duration) time.Duration {
 	s := spacing(lifetime)
 	width := s << min(n-1, 3)
 	if left > 0 {
 		width = min(width, max(0, left-2*s))
 	}
-	return s + jitter(width)
+	return s + jitter(of, width)
 }
 
 // again is how long to wait after the nth failure in a row with nothing to serve: a second, plus full jitter over a width that
 // doubles from one second up to eight. It is short because somebody waits; an issuer that fails for many is spared by its gate.
-func again(n int) time.Duration { return time.Second + jitter(time.Second<<min(n-1, 3)) }
+func again(of string, n int) time.Duration { return time.Second + jitter(of, time.Second<<min(n-1, 3)) }
 
-// jitter is a random duration in [0, width].
-func jitter(width time.Duration) time.Duration {
+// jitter is a random duration in [0, width], drawn for a key or a host.
+func jitter(of string, width time.Duration) time.Duration {
 	if width <= 0 {
 		return 0
 	}
-	return time.Duration(rand.Int64N(int64(width) + 1))
+	return time.Duration(chance.Below(of, int64(width)+1))
 }

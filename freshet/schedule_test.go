@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"freshet.dev/freshet/internal/chance"
 	"freshet.dev/freshet/internal/clock"
 )
 
@@ -45,7 +46,7 @@ func TestJitterOnlyMakesARefreshEarlierByAtMostATenth(t *testing.T) {
 			at = 0.01 + 0.98*rand.Float64()
 			after = time.Duration(float64(l.lifetime) * at)
 		}
-		p := schedule(l, at)
+		p := schedule("", l, at)
 		apart := spacing(l.lifetime)
 		for _, age := range []time.Duration{time.Duration(p.due.Wall - l.sent.Wall), time.Duration(p.due.Mono - l.sent.Mono)} {
 			if age > max(after, apart) || age < max(after-l.lifetime/10, apart) {
@@ -268,6 +269,36 @@ func TestStaleMarkGoesWithTheNextSuccess(t *testing.T) {
 	})
 }
 
+// As an input, a credential is replaced from when jitter could make it due. An attempt that fails then is told to those who get the
+// credential once it is due.
+func TestFailureShortlyBeforeACredentialIsDueMarksItStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(chance.Simulate(func(string, int64) int64 { return 0 })) // due as late as can be, and tried again as soon
+		c := newCache(t, CacheConfig{})
+		src, out := &fake{}, newDerived(Need{})
+		out.varies = FieldTenant
+		in := add(t, c, IdentityConfig{Name: "in", Source: src})
+		id := add(t, c, IdentityConfig{Name: "out", Source: out, From: in})
+		mustGet(t, id, Request{Tenant: "a"})
+		first := mustGet(t, in, Request{})
+		src.fail(errDown)
+		time.Sleep(time.Until(first.RefreshAt()) - 10*time.Second)
+		mustGet(t, id, Request{Tenant: "b"})
+		wantCalls(t, src, 2)
+		time.Sleep(20 * time.Second)
+		if a := mustGet(t, in, Request{}); a.Credential != first.Credential || !a.Due || !a.Stale {
+			t.Errorf("got %+v, want the old credential, due and stale", a)
+		}
+		synctest.Wait()
+		wantCalls(t, src, 2) // so nothing but that one failure has marked it
+		src.fail(nil)
+		time.Sleep(30 * time.Second)
+		if a := mustGet(t, in, Request{}); a.Credential == first.Credential || a.Stale {
+			t.Errorf("got %+v, want a new credential, not stale", a)
+		}
+	})
+}
+
 func TestBackgroundAttemptsAreApartAndBackOff(t *testing.T) {
 	for _, lifetime := range []time.Duration{30 * time.Second, time.Hour, 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -308,7 +339,7 @@ func TestBackoffGrowsWithinItsBounds(t *testing.T) {
 		width := spacing(time.Hour) << min(n-1, 3)
 		var most time.Duration
 		for range 500 {
-			d := backoff(time.Hour, n, 0)
+			d := backoff("", time.Hour, n, 0)
 			if d < 30*time.Second || d > 30*time.Second+width {
 				t.Fatalf("after %d failures: %v, want 30s and up to %v more", n, d, width)
 			}

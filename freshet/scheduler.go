@@ -157,7 +157,7 @@ func (x *scheduler) replanLocked(now clock.Reading) {
 		}
 		wait := now.Until(v.calm)
 		if wait <= 0 {
-			wait = jitter(min(longestSleep, max(0, now.Until(v.until)/2)))
+			wait = jitter(s.key, min(longestSleep, max(0, now.Until(v.until)/2)))
 		}
 		s.wake = min(s.wake, now.Mono+int64(wait))
 	}

@@ -38,6 +38,40 @@ func TestCredentialIsReplacedAheadOfTimeAndLapsesWhenNobodyAsks(t *testing.T) {
 	})
 }
 
+// What nobody asked for any more, and so was let lapse, is replaced as soon as somebody does ask, in whichever way.
+func TestWhoeverAsksForWhatWasLetLapseHasItReplaced(t *testing.T) {
+	for name, get := range map[string]func(ctx context.Context, id *Identity, old *Handle) (Answer, error){
+		"identity":   func(ctx context.Context, id *Identity, _ *Handle) (Answer, error) { return id.Get(ctx, Request{}) },
+		"old handle": func(ctx context.Context, _ *Identity, old *Handle) (Answer, error) { return old.Get(ctx) },
+		"new handle": func(ctx context.Context, id *Identity, _ *Handle) (Answer, error) {
+			return mustHandle(t, id, Request{}).Get(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &fake{takes: time.Second}
+				id := alone(t, src)
+				old := mustHandle(t, id, Request{})
+				first, err := old.Get(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(85 * time.Minute) // replaced once, after 34 to 40, and due again after at most 80
+				wantCalls(t, src, 2)
+				lapsing, err := get(t.Context(), id, old)
+				if err != nil || lapsing.Credential == first.Credential || !lapsing.Due || lapsing.Retrieved {
+					t.Fatalf("got %+v, %v; want the second credential, due, from memory", lapsing, err)
+				}
+				time.Sleep(2 * time.Second)
+				wantCalls(t, src, 3)
+				if a := mustGet(t, id, Request{}); a.Credential == lapsing.Credential || a.Due || a.Retrieved {
+					t.Errorf("got %+v, want the third credential, from memory", a)
+				}
+			})
+		})
+	}
+}
+
 // A caller that asks once in a lifetime, less what jitter may take, never waits.
 func TestWhatIsAskedForOnceInALifetimeStaysFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

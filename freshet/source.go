@@ -32,7 +32,7 @@ type Target struct {
 // no lock, and does no I/O. Of a Source that is none, [IdentityConfig].Issuer and the request's tenant are taken.
 //
 // What one issuer answers with Retry-After, 429 or repeated 5xx holds for every identity with the same Target; where that
-// happens to several tenants or clients, for all of its host.
+// happens to several tenants (or clients, where there are no tenants), for all of its host.
 type Targeter interface {
 	Target(req Request) Target
 }
