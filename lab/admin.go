@@ -12,9 +12,14 @@ import (
 
 // admin is the API that changes a running cloud. Durations are text, as in Settings.
 //
-//	GET  /admin/issuers         {"entra":{"settings":{"latency":"250ms"},"count":{"requests":3,"granted":3,"refused":0,"peak":2}},…}
-//	PUT  /admin/issuers/{name}  {"latency":"1s","lifetime":"20m","refresh_in":"5m"}: all its settings; what is left out is default
-//	POST /admin/reset           all counts to zero
+//	GET    /admin/issuers         {"entra":{"settings":{"latency":"250ms"},"count":{"requests":3,"granted":3,"refused":0,"peak":2}},…}
+//	PUT    /admin/issuers/{name}  {"latency":"1s","lifetime":"20m","refresh_in":"5m"}: all its settings; what is left out is default
+//	PUT    /admin/issuers/{name}/faults              {"kind":"outage","how":"hang","for":"20m"}: one more, or in place of its like
+//	DELETE /admin/issuers/{name}/faults[?tenant=T]   all of them, or those for a tenant
+//	POST   /admin/reset           all counts to zero
+//
+// An issuer that has faults also has "faults":[{"kind":"outage","how":"5xx","probability":1,"for":"20m","status":503,"left":"19m",
+// "requests":12,"touched":12}], and one that had some, in its count, "faults":{"outage":12}.
 //
 // It takes the admin token as a Bearer token, from this machine alone.
 func (c *Cloud) admin(mux *http.ServeMux) {
@@ -36,13 +41,8 @@ func (c *Cloud) admin(mux *http.ServeMux) {
 		object(200, c.status()).write(w)
 	})
 	handle("PUT "+pathAdmin+"/issuers/{name}", func(w http.ResponseWriter, r *http.Request) {
-		req, ok := read(w, r)
+		req, ok := c.named(w, r)
 		if !ok {
-			return
-		}
-		name := r.PathValue("name")
-		if _, known := c.issuers[name]; !known {
-			oauthError(404, "invalid_request", "there is no such issuer").write(w)
 			return
 		}
 		var s Settings
@@ -50,11 +50,24 @@ func (c *Cloud) admin(mux *http.ServeMux) {
 			oauthError(400, "invalid_request", `the body is not settings, as {"latency":"250ms","lifetime":"1h","refresh_in":"30m"}`).write(w)
 			return
 		}
-		if err := c.Set(name, s); err != nil {
-			oauthError(400, "invalid_request", err.Error()).write(w)
+		done(w, c.Set(r.PathValue("name"), s))
+	})
+	handle("PUT "+pathAdmin+"/issuers/{name}/faults", func(w http.ResponseWriter, r *http.Request) {
+		req, ok := c.named(w, r)
+		if !ok {
 			return
 		}
-		w.WriteHeader(http.StatusNoContent)
+		var f Fault
+		if json.Unmarshal(bytes.TrimSpace(req.body), &f) != nil {
+			oauthError(400, "invalid_request", `the body is not a fault, as {"kind":"outage","how":"5xx","for":"20m","probability":0.5}`).write(w)
+			return
+		}
+		done(w, c.Inject(r.PathValue("name"), f))
+	})
+	handle("DELETE "+pathAdmin+"/issuers/{name}/faults", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := c.named(w, r); ok {
+			done(w, c.Clear(r.PathValue("name"), r.URL.Query().Get("tenant")))
+		}
 	})
 	handle("POST "+pathAdmin+"/reset", func(w http.ResponseWriter, _ *http.Request) {
 		c.Reset()
@@ -62,16 +75,36 @@ func (c *Cloud) admin(mux *http.ServeMux) {
 	})
 }
 
-// issuerStatus is one issuer's.
-type issuerStatus struct {
-	Settings Settings `json:"settings"`
-	Count    Count    `json:"count"`
+// named reads a request about an issuer that there is.
+func (c *Cloud) named(w http.ResponseWriter, r *http.Request) (*request, bool) {
+	req, ok := read(w, r)
+	if _, known := c.issuers[r.PathValue("name")]; ok && !known {
+		oauthError(404, "invalid_request", "there is no such issuer").write(w)
+		return nil, false
+	}
+	return req, ok
 }
 
-func (c *Cloud) status() map[string]issuerStatus {
-	all := make(map[string]issuerStatus, len(c.issuers))
+// done answers that something was done, or why not.
+func done(w http.ResponseWriter, err error) {
+	if err != nil {
+		oauthError(400, "invalid_request", err.Error()).write(w)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// IssuerStatus is an issuer's, as the admin API tells it.
+type IssuerStatus struct {
+	Settings Settings      `json:"settings"`
+	Count    Count         `json:"count"`
+	Faults   []ActiveFault `json:"faults,omitempty"`
+}
+
+func (c *Cloud) status() map[string]IssuerStatus {
+	all := make(map[string]IssuerStatus, len(c.issuers))
 	for name, i := range c.issuers {
-		all[name] = issuerStatus{i.now(), i.count()}
+		all[name] = IssuerStatus{i.now(), i.count(), i.faults.status()}
 	}
 	return all
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"freshet.dev/freshet"
 	"freshet.dev/internal/guard"
 )
 
@@ -39,7 +38,7 @@ func (c *Cloud) entraToken(r *request, s Settings) reply {
 	case !ok:
 		return aadsts(r, 400, "invalid_scope", 1002012, "The provided value for scope is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.")
 	}
-	token, err := c.azureToken(r.base(), tenant, resource, s.expires())
+	token, err := c.azureToken(r, tenant, resource, s.expires(r.now()))
 	if err != nil {
 		return broken
 	}
@@ -68,7 +67,7 @@ func (c *Cloud) entraClient(r *request, tenant string) (refusal reply, ok bool) 
 	var bad error
 	if got, federated := verify(assertion, c.oidc.public.Key); federated {
 		// A workload's token: its issuer's, for Entra.
-		switch bad = alive(got); {
+		switch bad = alive(got, r.now()); {
 		case got.Issuer != r.base():
 			return refuse(700211, "No matching federated identity record found for presented assertion issuer.")
 		case !got.Audience.Contains(AudienceEntra):
@@ -77,7 +76,7 @@ func (c *Cloud) entraClient(r *request, tenant string) (refusal reply, ok bool) 
 	} else if got, own := verify(assertion, c.keys()...); own {
 		// The client's own: RFC 7523 §3.
 		endpoint := c.Paths(r.base()).Entra(tenant)
-		switch bad = alive(got); {
+		switch bad = alive(got, r.now()); {
 		case got.Issuer != c.credentials.ClientID || got.Subject != c.credentials.ClientID:
 			return refuse(700021, "Client assertion's issuer or subject is not the client.")
 		case !got.Audience.Contains(endpoint) && !got.Audience.Contains(entraIssuer(r.base(), tenant)):
@@ -95,11 +94,11 @@ func (c *Cloud) entraClient(r *request, tenant string) (refusal reply, ok bool) 
 func entraIssuer(base, tenant string) string { return base + "/" + tenant + "/v2.0" }
 
 // azureToken is an access token of Azure's, whichever of its issuers gives it.
-func (c *Cloud) azureToken(base, tenant, resource string, expires time.Time) (string, error) {
+func (c *Cloud) azureToken(r *request, tenant, resource string, expires time.Time) (string, error) {
 	return c.entra.token(claims{
-		"iss": entraIssuer(base, tenant), "aud": resource, "tid": tenant, "sub": c.credentials.ClientID, "oid": c.credentials.ClientID,
+		"iss": entraIssuer(r.base(), tenant), "aud": resource, "tid": tenant, "sub": c.credentials.ClientID, "oid": c.credentials.ClientID,
 		"azp": c.credentials.ClientID, "ver": "2.0",
-	}, expires)
+	}, r.now(), expires)
 }
 
 // resourceOf is what a client credentials scope asks a token for: one resource, with /.default. msal adds OpenID Connect's
@@ -134,7 +133,7 @@ func aadsts(r *request, status int, code string, number int, text string) reply 
 	if !isUUID(correlation) {
 		correlation = uuid()
 	}
-	at := freshet.Now().Wall().Format("2006-01-02 15:04:05Z")
+	at := r.now().Format("2006-01-02 15:04:05Z")
 	return object(status, map[string]any{
 		"error":             code,
 		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", number, text, trace, correlation, at),

@@ -19,6 +19,9 @@ import (
 // ConfigName is the name of the configuration that WriteConfig writes.
 const ConfigName = "freshet.yaml"
 
+// AdminTokenName is the name of the file, beside it, with the token of the admin API.
+const AdminTokenName = "admin-token"
+
 // header is how a configuration begins that a lab wrote, and so may replace.
 const header = "# Written by a freshet lab, which removes it at its end.\n"
 
@@ -40,7 +43,7 @@ func (c *Cloud) WriteConfig(dir, freshetBinary, base string) (remove func(), err
 	e, k := c.Paths(base), c.credentials
 	w.write("client-secret", k.ClientSecret+"\n")
 	w.write("az-secret", k.AzureCLISecret+"\n")
-	w.write("admin-token", k.AdminToken+"\n")
+	w.write(AdminTokenName, k.AdminToken+"\n")
 	w.write("env", environment(dir, base, e, k))
 	w.makeDir("bin")
 	if w.err == nil {
@@ -63,7 +66,7 @@ func (c *Cloud) WriteConfig(dir, freshetBinary, base string) (remove func(), err
 
 // everything is what is written, in its order.
 func everything() []string {
-	return []string{"client-secret", "az-secret", "admin-token", "env", "bin", "bin/az", ConfigName}
+	return []string{"client-secret", "az-secret", AdminTokenName, "env", "bin", "bin/az", ConfigName}
 }
 
 // writer writes files into a folder, until the first error.

@@ -7,7 +7,10 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
+	"time"
 
+	"freshet.dev/freshet"
 	"freshet.dev/internal/guard"
 )
 
@@ -38,8 +41,12 @@ func deny(w http.ResponseWriter, status int, why string) {
 type request struct {
 	*http.Request
 	body []byte
-	form url.Values // of the body; empty where that is no form
+	form url.Values    // of the body; empty where that is no form
+	skew time.Duration // how far the clock is ahead of whoever answers
 }
+
+// now is what the issuer takes for the time.
+func (r *request) now() time.Time { return freshet.Now().Wall().Add(r.skew) }
 
 // read reads a request's body. net/http only sees a client leave once there is nothing more to read of it.
 func read(w http.ResponseWriter, r *http.Request) (*request, bool) {
@@ -75,6 +82,18 @@ type reply struct {
 	contentType string
 	header      http.Header // further ones; may be nil
 	body        []byte
+	ending      ending
+}
+
+// with is the answer with another header.
+func (a reply) with(name, value string) reply {
+	header := a.header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	header.Set(name, value)
+	a.header = header
+	return a
 }
 
 func (a reply) write(w http.ResponseWriter) {
@@ -84,6 +103,10 @@ func (a reply) write(w http.ResponseWriter) {
 	}
 	h.Set("Content-Type", a.contentType)
 	h.Set("Cache-Control", "no-store")
+	if a.ending != whole {
+		a.writeHalf(w)
+		return
+	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)
 }
@@ -110,23 +133,82 @@ func (c *Cloud) issuer(name string, answer func(*request, Settings) reply) http.
 	})
 }
 
+// FaultHeader is in every answer that a fault made or altered. It says which: "outage 5xx", "slow".
+const FaultHeader = "Freshet-Lab-Fault"
+
 func (c *Cloud) answer(w http.ResponseWriter, r *request, name string, answer func(*request, Settings) reply) {
 	i := c.issuers[name]
-	o := left
-	end := i.begin()
-	defer func() { end(o) }()
-	s := i.now()
-	if !wait(r.Context(), s.Latency) {
+	v := i.begin()
+	defer v.leave()
+	s, t := i.now(), i.faults.touch(tenantOf(name, r))
+	switch {
+	case t.is(Malformed, wayExpired), t.is(Malformed, wayAgain): // it is not known yet whether there is something to alter
+	case t != nil:
+		v.count(faulted(t.Kind))
+	}
+	if t.is(Outage, wayRefused) || t.is(Outage, wayHang) {
+		c.log.Debug("lab: cut", "issuer", name, "fault", t.String())
+		if t.is(Outage, wayHang) {
+			_ = t.pass(r.Context(), t.For)
+		}
+		v.leave()
+		sever(w) // however that ended: a handler that returns has answered 200
+		return
+	}
+	if !wait(r.Context(), s.Latency) || t.is(Slow, "") && !t.pass(r.Context(), t.By+t.extra) {
 		// The client has left, or the server is ending.
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	a := answer(r, s)
-	if o = refused; a.status == http.StatusOK {
-		o = granted
+	a, altered := i.reply(t, name, r, s, answer)
+	switch {
+	case altered:
+		v.count(faulted(t.Kind))
+		a = a.with(FaultHeader, t.String())
+		c.log.Debug("lab: answered", "issuer", name, "status", a.status, "fault", t.String())
+	default:
+		v.count(outcomeOf(a))
+		c.log.Debug("lab: answered", "issuer", name, "status", a.status)
 	}
-	end(o)
-	end = func(outcome) {}
-	c.log.Debug("lab: answered", "issuer", name, "status", a.status)
+	v.leave()
 	a.write(w)
+}
+
+// reply is what an issuer answers, with a fault or without one, and whether that fault has a part in it.
+func (i *issuer) reply(t *touch, name string, r *request, s Settings, answer func(*request, Settings) reply) (a reply, altered bool) {
+	if t == nil {
+		return answer(r, s), false
+	}
+	switch t.Kind {
+	case Throttle:
+		return t.retryAfter(throttled(name, r), r), true
+	case Outage:
+		if t.is(Outage, way5xx) {
+			return t.retryAfter(failing(name, r, t.Status), r), true
+		}
+		a = answer(r, s)
+		a.ending = reset
+		return a, true
+	case Malformed:
+		if a, altered = i.malformed(t, name, r, s, answer); !altered {
+			i.faults.spare(t.active)
+		}
+		return a, altered
+	case Skew:
+		r.skew = t.By
+		return answer(r, s).with("Date", r.now().UTC().Format(http.TimeFormat)), true
+	}
+	return answer(r, s), true
+}
+
+// retryAfter adds for how long the issuer is to be left alone. A date counts from the answer's own.
+func (t *touch) retryAfter(a reply, r *request) reply {
+	switch {
+	case t.RetryAfter == 0:
+		return a
+	case t.is(Throttle, wayDate):
+		now := r.now().UTC()
+		return a.with("Date", now.Format(http.TimeFormat)).with("Retry-After", now.Add(t.RetryAfter).Format(http.TimeFormat))
+	}
+	return a.with("Retry-After", strconv.FormatInt(int64(t.RetryAfter/time.Second), 10))
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"freshet.dev/freshet"
 	"freshet.dev/internal/field"
 )
 
@@ -50,10 +50,10 @@ func (s Settings) lifetime() time.Duration {
 	return s.Lifetime
 }
 
-// expires is when what is given now ends. It is a whole second, the first by which the lifetime has passed: a token's exp has
+// expires is when what is given now ends, by the same clock. It is a whole second, the first by which the lifetime has passed: a token's exp has
 // no fractions, and none is born shorter than it was said to be.
-func (s Settings) expires() time.Time {
-	return freshet.Now().Wall().Add(s.lifetime() + time.Second - 1).Truncate(time.Second)
+func (s Settings) expires(now time.Time) time.Time {
+	return now.Add(s.lifetime() + time.Second - 1).Truncate(time.Second)
 }
 
 // settingsJSON is how settings are written.
@@ -77,26 +77,41 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements [json.Unmarshaler]. A name that settings do not have is an error.
 func (s *Settings) UnmarshalJSON(text []byte) error {
 	var j settingsJSON
-	d := json.NewDecoder(strings.NewReader(string(text)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&j); err != nil {
+	if err := strictly(text, &j); err != nil {
 		return err
 	}
 	*s = Settings{time.Duration(j.Latency), time.Duration(j.Lifetime), time.Duration(j.RefreshIn)}
 	return nil
 }
 
-// Count is what an issuer was asked. A request that has been neither granted nor refused is under way, or its client left.
+// Count is what an issuer was asked. Each request counts as one of Requests, and as one of the rest but Peak at most: a fault
+// that had a part in it keeps it out of Granted and Refused. So Requests less Faults.Total() is what the issuer was asked while
+// it was well, and that less Granted and Refused is under way, or its client left.
 type Count struct {
-	Requests int64 `json:"requests"`
-	Granted  int64 `json:"granted"`
-	Refused  int64 `json:"refused"`
-	Peak     int64 `json:"peak"` // the most that were under way at once
+	Requests int64   `json:"requests"`
+	Granted  int64   `json:"granted"`
+	Refused  int64   `json:"refused"`
+	Peak     int64   `json:"peak"` // the most that were under way at once
+	Faults   Faulted `json:"faults,omitzero"`
 }
 
-// issuer is one issuer's settings and counts.
+// Faulted are the requests that faults had a part in, by kind. Those that were only slower, or by another clock, are among them,
+// though they may have brought a credential.
+type Faulted struct {
+	Throttle  int64 `json:"throttle,omitzero"`
+	Malformed int64 `json:"malformed,omitzero"`
+	Outage    int64 `json:"outage,omitzero"`
+	Slow      int64 `json:"slow,omitzero"`
+	Skew      int64 `json:"skew,omitzero"`
+}
+
+// Total is the number of all of them.
+func (f Faulted) Total() int64 { return f.Throttle + f.Malformed + f.Outage + f.Slow + f.Skew }
+
+// issuer is one issuer's settings, faults and counts.
 type issuer struct {
 	settings atomic.Pointer[Settings] // nil: the defaults
+	faults   faults
 
 	mu       sync.Mutex
 	counts   Count
@@ -124,35 +139,71 @@ func (i *issuer) reset() {
 	i.resets++
 }
 
-// outcome is how a request ended.
-type outcome int
+// outcome is how a request ended: what of the counts it belongs to.
+type outcome func(*Count) *int64
 
-const (
-	left outcome = iota // before it was answered
-	granted
-	refused
-)
+func granted(c *Count) *int64 { return &c.Granted }
+func refused(c *Count) *int64 { return &c.Refused }
 
-// begin counts a request that has arrived. It is called again, once, with how that ended.
-func (i *issuer) begin() (end func(outcome)) {
+func outcomeOf(a reply) outcome {
+	if a.status == http.StatusOK {
+		return granted
+	}
+	return refused
+}
+
+// faulted is the outcome of what a fault has a part in.
+func faulted(k Kind) outcome {
+	return func(c *Count) *int64 {
+		switch k {
+		case Throttle:
+			return &c.Faults.Throttle
+		case Malformed:
+			return &c.Faults.Malformed
+		case Outage:
+			return &c.Faults.Outage
+		case Slow:
+			return &c.Faults.Slow
+		}
+		return &c.Faults.Skew
+	}
+}
+
+// visit is a request as it is counted.
+type visit struct {
+	i             *issuer
+	began         int64 // the resets by then
+	counted, gone bool
+}
+
+// begin counts a request that has arrived.
+func (i *issuer) begin() *visit {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.counts.Requests++
 	i.underway++
 	i.counts.Peak = max(i.counts.Peak, i.underway)
-	began := i.resets
-	return func(o outcome) {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.underway--
-		switch {
-		case began != i.resets: // it belongs to what was forgotten
-		case o == granted:
-			i.counts.Granted++
-		case o == refused:
-			i.counts.Refused++
-		}
+	return &visit{i: i, began: i.resets}
+}
+
+// count counts how it ends, once: what is known first stands.
+func (v *visit) count(o outcome) {
+	v.i.mu.Lock()
+	defer v.i.mu.Unlock()
+	if !v.counted && v.began == v.i.resets { // otherwise it belongs to what was forgotten
+		*o(&v.i.counts)++
 	}
+	v.counted = true
+}
+
+// leave says that it is no longer under way; again, it does nothing.
+func (v *visit) leave() {
+	v.i.mu.Lock()
+	defer v.i.mu.Unlock()
+	if !v.gone {
+		v.i.underway--
+	}
+	v.gone = true
 }
 
 // wait lets an issuer's latency pass. It reports false if the request ended first.

@@ -15,12 +15,14 @@ func TestResetForgetsWhatIsUnderWay(t *testing.T) {
 		t.Errorf("after the reset: got %+v, want %+v", got, want)
 	}
 	after := i.begin()
-	before(granted)
-	after(refused)
+	before.count(granted)
+	before.leave()
+	after.count(refused)
+	after.leave()
 	if got, want := i.count(), (Count{Requests: 1, Refused: 1, Peak: 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	i.begin()(left)
+	i.begin().leave()
 	if got, want := i.count(), (Count{Requests: 2, Refused: 1, Peak: 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -59,6 +61,29 @@ func TestVaultKnowsItsOwnKeysAlone(t *testing.T) {
 	for _, token := range []string{"", ".", "x"} {
 		if _, ok := v.open(token); ok {
 			t.Errorf("%q is taken", token)
+		}
+	}
+}
+
+// TestRepeatedAnswersAreBounded asks for more different things than a fault repeats.
+func TestRepeatedAnswersAreBounded(t *testing.T) {
+	var l faults
+	l.put(Fault{Kind: Malformed, How: wayAgain, For: defaultFor, Probability: 1})
+	a := l.on[0]
+	answer := func(n int) (reply, bool) {
+		return l.repeat(a, [32]byte{byte(n), byte(n >> 8)}, reply{status: 200 + n})
+	}
+	for n := range 2 * maxRepeated {
+		if got, again := answer(n); again || got.status != 200+n {
+			t.Fatalf("%d: got %d, %t", n, got.status, again)
+		}
+	}
+	if len(a.first) != maxRepeated {
+		t.Errorf("%d are kept", len(a.first))
+	}
+	for n, want := range map[int]bool{0: true, maxRepeated - 1: true, maxRepeated: false} {
+		if _, again := answer(n); again != want {
+			t.Errorf("%d is repeated: %t", n, again)
 		}
 	}
 }

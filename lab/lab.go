@@ -11,13 +11,14 @@
 //	GET  /msi/token                                       managed identity, as App Service has it
 //	GET  /container/creds                                 AWS container credentials
 //	POST /az/token                                        what the lab's own az asks
-//	GET  /admin/issuers, PUT /admin/issuers/{name}, POST /admin/reset
+//	GET  /admin/issuers, PUT /admin/issuers/{name}, PUT and DELETE /admin/issuers/{name}/faults, POST /admin/reset
 //
 // Tokens are signed JWTs, assertions and web identities are verified against published keys, and AWS signatures are computed
 // anew: what is accepted here was made rightly. Each issuer takes as long as it is told, gives what lives as long as it is told,
-// and counts what it was asked.
+// and counts what it was asked. It fails as it is told, too: see [Fault].
 //
-// A cloud keeps nothing of what it gave: memory does not grow with use.
+// A cloud keeps nothing of what it gave, but for a fault that repeats it, which keeps a bounded number of answers and ends by
+// itself: memory does not grow with use.
 package lab
 
 import (
@@ -163,8 +164,8 @@ const drain = 5 * time.Second
 // Serve answers at l until ctx ends; then it ends the waits of requests under way, closes l, and returns nil once all have been
 // answered or cut.
 func (c *Cloud) Serve(ctx context.Context, l net.Listener) error {
-	// Latency plus room for the answer.
-	server := guard.Server(c.Handler(), maxLatency+time.Minute)
+	// Latency, that of a fault, and room for the answer. What hangs on purpose is not cut by this.
+	server := guard.Server(c.Handler(), 2*maxLatency+time.Minute)
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	server.ErrorLog = slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)
 	served := make(chan error, 1)

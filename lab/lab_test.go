@@ -239,6 +239,13 @@ func TestLogHasNoSecret(t *testing.T) {
 	go func() { served <- c.Serve(ctx, l) }()
 	token := c.post(c.OAuthToken, "grant_type", "client_credentials", "client_id", c.ClientID, "client_secret", c.ClientSecret).doc["access_token"].(string)
 	c.post(c.STS, "Action", "AssumeRoleWithWebIdentity", "RoleArn", lab.Role, "RoleSessionName", "me", "WebIdentityToken", token)
+	c.inject(lab.Entra, lab.Fault{Kind: lab.Outage})
+	c.do(c.wants(lab.Entra))
+	c.inject(lab.Entra, lab.Fault{Kind: lab.Outage, How: "refused"})
+	c.try(c.wants(lab.Entra))
+	c.inject(lab.OAuth, lab.Fault{Kind: lab.Malformed, How: "again"})
+	c.do(c.wants(lab.OAuth))
+	again := c.do(c.wants(lab.OAuth)).doc["access_token"].(string)
 	end()
 	if err := <-served; err != nil {
 		t.Error(err)
@@ -248,7 +255,14 @@ func TestLogHasNoSecret(t *testing.T) {
 	if got := log.String(); !strings.Contains(got, "issuer=oauth status=200") || !strings.Contains(got, "issuer=sts status=400") {
 		t.Errorf("got log:\n%s", got)
 	}
-	freshettest.LeakedSecrets(t, log.String(), c.ClientSecret, token)
+	for _, line := range []string{
+		`issuer=entra status=503 fault="outage 5xx"`, `issuer=entra fault="outage refused"`, `issuer=oauth status=200 fault="malformed again"`,
+	} {
+		if !strings.Contains(log.String(), line) {
+			t.Errorf("no %s in the log:\n%s", line, log.String())
+		}
+	}
+	freshettest.LeakedSecrets(t, log.String(), c.ClientSecret, token, again)
 }
 
 type locked struct {

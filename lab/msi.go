@@ -19,8 +19,8 @@ func (c *Cloud) msiToken(r *request, s Settings) reply {
 	case resource == "":
 		return msiError(http.StatusBadRequest, "resource is missing")
 	}
-	expires := s.expires()
-	token, err := c.azureToken(r.base(), Tenant, resource, expires)
+	expires := s.expires(r.now())
+	token, err := c.azureToken(r, Tenant, resource, expires)
 	if err != nil {
 		return broken
 	}
@@ -59,8 +59,8 @@ func (c *Cloud) azToken(r *request, s Settings) reply {
 	case !isTenant(tenant):
 		return oauthError(400, "invalid_request", "not a tenant")
 	}
-	expires := s.expires()
-	token, err := c.azureToken(r.base(), tenant, resource, expires)
+	expires := s.expires(r.now())
+	token, err := c.azureToken(r, tenant, resource, expires)
 	if err != nil {
 		return broken
 	}

@@ -35,7 +35,7 @@ func (c *Cloud) oauthToken(r *request, s Settings) reply {
 	if scope != "" {
 		body["scope"] = scope
 	}
-	token, err := c.oidc.token(body, s.expires())
+	token, err := c.oidc.token(body, r.now(), s.expires(r.now()))
 	if err != nil {
 		return broken
 	}
@@ -70,7 +70,7 @@ func (c *Cloud) oauthClient(r *request) (refusal reply, ok bool) {
 	if assertion != "" {
 		got, signed := verify(assertion, c.keys()...)
 		endpoint := r.base() + pathOAuth
-		ok = signed && secret == "" && r.form.Get("client_assertion_type") == assertionType && alive(got) == nil &&
+		ok = signed && secret == "" && r.form.Get("client_assertion_type") == assertionType && alive(got, r.now()) == nil &&
 			got.Issuer == c.credentials.ClientID && got.Subject == got.Issuer && (id == "" || id == got.Issuer) &&
 			(got.Audience.Contains(endpoint) || got.Audience.Contains(r.base()))
 	} else {

@@ -39,9 +39,8 @@ func newSigner(id string) (*signer, error) {
 type claims map[string]any
 
 // token signs claims, with the times and the id that every token has.
-func (s *signer) token(c claims, expires time.Time) (string, error) {
-	now := freshet.Now().Wall().Unix()
-	c["iat"], c["nbf"], c["exp"], c["jti"] = now, now, expires.Unix(), rand.Text()
+func (s *signer) token(c claims, now, expires time.Time) (string, error) {
+	c["iat"], c["nbf"], c["exp"], c["jti"] = now.Unix(), now.Unix(), expires.Unix(), rand.Text()
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return "", err
@@ -72,16 +71,17 @@ func verify(token string, keys ...crypto.PublicKey) (got jwt.Claims, ok bool) {
 	return jwt.Claims{}, false
 }
 
-// alive says whether a token's times are right, and that it has an end at all.
-func alive(c jwt.Claims) error {
+// alive says whether a token's times are right at a time, and that it has an end at all.
+func alive(c jwt.Claims, at time.Time) error {
 	if c.Expiry == nil {
 		return jwt.ErrExpired
 	}
-	return c.ValidateWithLeeway(jwt.Expected{Time: freshet.Now().Wall()}, 0)
+	return c.ValidateWithLeeway(jwt.Expected{Time: at}, 0)
 }
 
 // WorkloadToken is a workload's identity token from the OAuth issuer of a cloud served at base, as a CI system or a cluster
 // hands them to its jobs. It may have expired: life may be negative.
 func (c *Cloud) WorkloadToken(base, subject, audience string, life time.Duration) (string, error) {
-	return c.oidc.token(claims{"iss": c.Paths(base).Issuer, "sub": subject, "aud": audience}, freshet.Now().Wall().Add(life))
+	now := freshet.Now().Wall()
+	return c.oidc.token(claims{"iss": c.Paths(base).Issuer, "sub": subject, "aud": audience}, now, now.Add(life))
 }

@@ -12,8 +12,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-
-	"freshet.dev/freshet"
 )
 
 // maxSkew is how far the time of a signature may be off: AWS's fifteen minutes.
@@ -76,8 +74,7 @@ func (c *Cloud) caller(r *request) (caller, *stsError) {
 	if again, ok := sign(r, a, at, credentials); !ok || subtle.ConstantTimeCompare([]byte(again.signature), []byte(a.signature)) != 1 {
 		return caller{}, &stsError{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
 	}
-	now := freshet.Now().Wall()
-	switch off := now.Sub(at); {
+	switch off := r.now().Sub(at); {
 	case off > maxSkew:
 		return caller{}, &stsError{403, "SignatureDoesNotMatch", "Signature expired: the request's time is too far from the server's."}
 	case off < -maxSkew:

@@ -56,7 +56,7 @@ func (c *Cloud) assumeRole(r *request, s Settings) reply {
 	if refusal != nil {
 		return refusal.reply()
 	}
-	return c.keysReply("AssumeRole", role, life, "")
+	return c.keysReply(r, "AssumeRole", role, life, "")
 }
 
 func (c *Cloud) assumeRoleWithWebIdentity(r *request, s Settings) reply {
@@ -76,13 +76,13 @@ func (c *Cloud) assumeRoleWithWebIdentity(r *request, s Settings) reply {
 	case !got.Audience.Contains(AudienceSTS):
 		return invalid("Incorrect token audience")
 	}
-	switch err := alive(got); {
+	switch err := alive(got, r.now()); {
 	case errors.Is(err, jwt.ErrExpired):
 		return (&stsError{400, "ExpiredTokenException", "Token expired"}).reply()
 	case err != nil:
 		return invalid("Token is not valid yet")
 	}
-	return c.keysReply("AssumeRoleWithWebIdentity", role, life, got.Subject)
+	return c.keysReply(r, "AssumeRoleWithWebIdentity", role, life, got.Subject)
 }
 
 // role is a session of a role.
@@ -132,9 +132,9 @@ type xmlRole struct {
 	ARN           string `xml:"Arn"`
 }
 
-func (c *Cloud) keysReply(action string, as role, s Settings, subject string) reply {
-	expires := s.expires()
-	k := c.vault.issue(as.arn, expires)
+func (c *Cloud) keysReply(r *request, action string, as role, s Settings, subject string) reply {
+	expires := s.expires(r.now())
+	k := c.vault.issue(as.arn, expires.Add(-r.skew)) // they end when they do; only what is said of it is by another clock
 	result := struct {
 		XMLName     xml.Name
 		Credentials xmlKeys
@@ -185,7 +185,15 @@ func (e *stsError) reply() reply {
 		XMLName xml.Name
 		Error   body
 		requestID
-	}{XMLName: xml.Name{Space: stsNamespace, Local: "ErrorResponse"}, Error: body{"Sender", e.code, e.text}, requestID: requestID{uuid()}})
+	}{XMLName: xml.Name{Space: stsNamespace, Local: "ErrorResponse"}, Error: body{e.whose(), e.code, e.text}, requestID: requestID{uuid()}})
+}
+
+// whose fault an error is.
+func (e *stsError) whose() string {
+	if e.code == "InternalFailure" || e.code == "ServiceUnavailable" {
+		return "Receiver"
+	}
+	return "Sender"
 }
 
 func xmlReply(status int, v any) reply {
@@ -199,14 +207,17 @@ func xmlReply(status int, v any) reply {
 // containerKeys are the keys of a container's role, as ECS and EKS give them.
 func (c *Cloud) containerKeys(r *request, s Settings) reply {
 	if !same(r.Header.Get("Authorization"), c.credentials.ContainerToken) {
-		// Go reads the lower-case names, JavaScript the others.
-		const code, text = "AccessDenied", "the Authorization header is not this container's token"
-		return object(http.StatusForbidden, map[string]string{"code": code, "Code": code, "message": text, "Message": text})
+		return containerError(http.StatusForbidden, "AccessDenied", "the Authorization header is not this container's token")
 	}
-	expires := s.expires()
-	k := c.vault.issue("arn:aws:sts::"+Account+":assumed-role/container/"+strings.ToLower(rand.Text()[:12]), expires)
+	expires := s.expires(r.now())
+	k := c.vault.issue("arn:aws:sts::"+Account+":assumed-role/container/"+strings.ToLower(rand.Text()[:12]), expires.Add(-r.skew))
 	return object(200, map[string]string{
 		"AccessKeyId": k.AccessKeyID, "SecretAccessKey": k.secret, "Token": k.token,
 		"Expiration": expires.UTC().Format(time.RFC3339), "AccountId": Account, "RoleArn": "arn:aws:iam::" + Account + ":role/container",
 	})
+}
+
+// containerError is an error as the AWS SDKs read it: Go the lower-case names, JavaScript the others.
+func containerError(status int, code, text string) reply {
+	return object(status, map[string]string{"code": code, "Code": code, "message": text, "Message": text})
 }

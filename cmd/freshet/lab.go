@@ -26,7 +26,7 @@ func labCommand() *cobra.Command {
 		Long: `A cloud to try freshet with, on this machine: Entra ID, an OAuth issuer, AWS STS, a managed identity,
 container credentials and an az, as SDKs know them. It needs no account and no network, and what it
 gives opens nothing but itself.`,
-		Example: "  freshet lab serve\n  freshet lab serve --latency 250ms --lifetime 2m",
+		Example: "  freshet lab serve\n  freshet lab serve --latency 250ms --lifetime 2m\n  freshet lab fault entra outage --for 20m",
 		Args: func(c *cobra.Command, a []string) error {
 			if len(a) > 0 {
 				return usage(c, fmt.Errorf("unknown command %q", a[0]))
@@ -35,7 +35,7 @@ gives opens nothing but itself.`,
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(labServeCommand(), labAzCommand())
+	c.AddCommand(labServeCommand(), labFaultCommand(), labAzCommand())
 	return c
 }
 
@@ -54,9 +54,9 @@ func labServeCommand() *cobra.Command {
 		Long: `Run a lab until Ctrl-C, and write a configuration that works with it.
 
 Standard output gets the lines that make a shell's freshet use that configuration. Its folder also
-has a file env, for a shell whose programs shall ask the lab itself, and an admin-token, for the
-API that counts what each issuer was asked and changes how it behaves while it runs. All of it is
-removed at the end.
+has a file env, for a shell whose programs shall ask the lab itself, and an admin-token, for
+freshet lab fault and for the API that counts what each issuer was asked and changes how it behaves
+while it runs. All of it is removed at the end.
 
 A duration goes for every issuer, or for one as ISSUER=DURATION: ` + strings.Join(lab.Issuers(), ", ") + `.`,
 		Example: `  freshet lab serve > lab.env &          in the same shell, once it is ready:
@@ -113,7 +113,8 @@ func (f *labFlags) serve(c *cobra.Command) error {
 	}
 	defer remove()
 	config := filepath.Join(dir, lab.ConfigName)
-	fmt.Fprintf(c.OutOrStdout(), "export FRESHET_CONFIG=%s\nexport FRESHET_LAB=%s\n", shell.Quote(config), base)
+	fmt.Fprintf(c.OutOrStdout(), "export FRESHET_CONFIG=%s\nexport %s=%s\nexport %s=%s\n",
+		shell.Quote(config), envLab, base, envLabAdmin, shell.Quote(filepath.Join(dir, lab.AdminTokenName)))
 	fmt.Fprintf(c.ErrOrStderr(), "freshet: ready: a lab at %s; its configuration is %s\nhint: freshet token --config %s entra\n", base, config, config)
 	return cloud.Serve(c.Context(), l)
 }

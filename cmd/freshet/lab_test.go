@@ -31,7 +31,8 @@ func TestLabServesAConfigurationThatWorks(t *testing.T) {
 	w := newWorld(t)
 	r, dir, base := w.startLab("--lifetime", "5m", "--latency", "1ms", "--latency", "az=2ms")
 	config := filepath.Join(dir, lab.ConfigName)
-	if got, want := r.stdout.String(), "export FRESHET_CONFIG='"+config+"'\nexport FRESHET_LAB="+base+"\n"; got != want {
+	if got, want := r.stdout.String(), "export FRESHET_CONFIG='"+config+"'\nexport FRESHET_LAB="+base+
+		"\nexport FRESHET_LAB_ADMIN_TOKEN_FILE='"+filepath.Join(dir, "admin-token")+"'\n"; got != want {
 		t.Errorf("standard output: got %q, want %q", got, want)
 	}
 	if stdout, stderr := w.freshet(0, "check", "--config", config); stderr != "" || !strings.Contains(stdout, "ok: 5 identities") {
