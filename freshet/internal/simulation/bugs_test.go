@@ -31,7 +31,7 @@ type bug struct {
 
 var bugs = []bug{
 	{"jitter makes a refresh later", 0, "", []edit{
-		{"schedule.go", "due:   l.sent.Add(max(apart, after-jitter(of, width)))", "due:   l.sent.Add(max(apart, after+jitter(of, 4*width)))"},
+		{"schedule.go", "due:   l.sent.Add(max(apart, after-jitter(of, width)))", "due:   l.sent.Add(max(apart, after+jitter(of, 6*width)))"},
 	}},
 	{"the first caller's context is the flight's", 0, "", []edit{
 		{"flight.go", "permit *permit\n\twithin", "permit *permit\n\tleader context.Context\n\twithin"},

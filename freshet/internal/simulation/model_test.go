@@ -278,7 +278,15 @@ func (m *model) wanted(k *key, c *retrieval) {
 	if g == nil || k.pardoned > g.sent || g.refused.at != 0 {
 		return
 	}
-	if !c.waited && !s.pin && !s.input && !g.waited && g.delivered < c.started-s.timeout && k.asked < g.sent-2*time.Minute {
+	// Who asks while a refresh waits in line asks for what that brings.
+	since := g.sent - 2*time.Minute
+	if k.pardoned > 0 {
+		since = min(since, k.pardoned)
+	}
+	if replaced := k.before(g); replaced != nil {
+		since = min(since, replaced.sent+replaced.life*2/5)
+	}
+	if !c.waited && !s.pin && !s.input && !g.waited && g.delivered < c.started-s.timeout && k.asked < since {
 		m.breaks("what nobody asks for lapses", k, "retrieval %d; asked for last at %v, and its credential is of %v", c.n, k.asked, g.sent)
 	}
 	ended := m.w.now() > g.mono || m.w.wall() > g.wall

@@ -179,6 +179,7 @@ func (w *world) configure(id int) {
 	src := &source{w, id, w.versions[id]}
 	cfg := freshet.IdentityConfig{
 		Name: s.name, Version: strconv.Itoa(w.versions[id]), Source: src, Timeout: s.timeout, Concurrency: s.concurrency, Rate: s.rate, Pin: s.pin,
+		Around: w.around,
 	}
 	if s.from != 0 {
 		cfg.Source, cfg.From = deriver{src}, w.ids[s.from]
@@ -190,6 +191,14 @@ func (w *world) configure(id int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ids[id] = made
+}
+
+// around lets a moment pass before each flight asks, another for each: of those that begin together, none is the first by the whim of
+// the scheduler, which would decide who gets the next slot of a limit.
+func (w *world) around(ctx context.Context, key string, retrieve func(context.Context) (*freshet.Credential, error)) (*freshet.Credential, bool, error) {
+	sleep(time.Duration(w.chance(key, int64(5*time.Millisecond))))
+	cred, err := retrieve(ctx)
+	return cred, false, err
 }
 
 // run is the driver: it lets happen what the plan says, when it says so.
@@ -261,10 +270,13 @@ func (w *world) end() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if err := w.cache.Close(ctx); err != nil {
+	err := w.cache.Close(ctx)
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
 		w.breaks("leaves nothing behind", nil, "Close: %v", err)
 	}
-	synctest.Wait()
 	if st := w.cache.Stats(); st.Flights != 0 || st.Workers != 0 || st.Waiting != 0 {
 		w.breaks("leaves nothing behind", nil, "closed, and yet %+v", st)
 	}
@@ -272,7 +284,9 @@ func (w *world) end() {
 
 // begin is the moment when a fault begins that is a deed; the others are looked up by who meets them.
 func (w *world) begin(f *fault) {
+	w.mu.Lock()
 	w.note(began, nil, int64(f.number), 0)
+	w.mu.Unlock()
 	switch f.trouble {
 	case stepped:
 		w.step(f.by)
@@ -397,6 +411,9 @@ func (w *world) ask(k *key, q *call) {
 	}
 	id := w.ids[k.id]
 	handle := k.handle
+	if began%16 == 0 {
+		handle = nil // as a program that makes a new one for each call
+	}
 	plain := req.Hold == 0 && req.MinTTL == 0 && req.Rejected == "" && k.claims == ""
 	if plain && (handle == nil || k.handleOf != a.version) {
 		var err error
