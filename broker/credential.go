@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"freshet.dev/freshet"
 )
@@ -56,6 +55,7 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 		a, err = e.Get(ctx, req)
 	}
 	if err != nil {
+		e.miss(ctx, &req, err)
 		return freshet.Answer{}, err
 	}
 	if err := b.audit.handOut(c, name, a.Credential.Fingerprint()); err != nil {
@@ -175,24 +175,4 @@ func (r *refusals) has(c Caller, fingerprint string) bool {
 	defer r.mu.Unlock()
 	_, ok := r.set[refusal{c.name(), c.PID, fingerprint}]
 	return ok
-}
-
-// outcome is what was last seen of an identity's source.
-type outcome struct {
-	mu      sync.Mutex
-	success time.Time
-	failure time.Time
-	err     *freshet.Error // of the last failure
-	row     int            // failures since the last success
-}
-
-func (o *outcome) set(e freshet.Event) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if e.Err == nil {
-		o.success, o.row = e.Started.Wall(), 0
-	} else {
-		o.row++
-		o.failure, o.err = e.Started.Wall(), e.Err
-	}
 }

@@ -161,6 +161,7 @@ func (d *Door) take(ctx context.Context, s *seat, name string, hold time.Duratio
 	}
 	a, err := s.handle.GetHeld(ctx, hold)
 	if err != nil {
+		s.entry.miss(ctx, &freshet.Request{}, err)
 		return freshet.Answer{}, err
 	}
 	if err := s.count(audit, d.caller, name, a.Credential.Fingerprint()); err != nil {

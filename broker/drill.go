@@ -33,7 +33,7 @@ type Drill struct {
 // Outcome is how an outage goes for one key.
 type Outcome struct {
 	Identity string `json:"identity"`
-	Key      string `json:"key,omitempty"` // "" of an identity that nobody has asked for
+	Key      string `json:"key,omitempty"` // "" of an identity that nobody has asked for, or of which nobody was given anything
 	Outcome  Fate   `json:"outcome"`
 	// Lasts is for how long it can be served.
 	Lasts *float64 `json:"lasts_seconds,omitempty"`
@@ -92,13 +92,13 @@ func Rehearse(s Status, identity string, down time.Duration) (Drill, error) {
 
 // identity adds the outcomes of an identity's keys.
 func (d *Drill) identity(all estate, id *IdentityStatus) {
-	if len(id.Keys) == 0 {
+	keys := slices.Clone(id.asked())
+	if len(keys) == 0 {
 		if slices.ContainsFunc(id.Issuers, func(h string) bool { return slices.Contains(d.Issuers, h) }) {
 			d.Outcomes = append(d.Outcomes, Outcome{Identity: id.Name, Outcome: Idle, UsedBy: id.UsedBy})
 		}
 		return
 	}
-	keys := slices.Clone(id.Keys)
 	slices.SortFunc(keys, func(a, b KeyStatus) int { return cmp.Compare(a.Key, b.Key) })
 	for i := range keys {
 		k := &keys[i]

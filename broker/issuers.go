@@ -2,7 +2,9 @@ package broker
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"freshet.dev/freshet"
 )
@@ -31,7 +33,7 @@ type BlockStatus struct {
 	TargetStatus
 	RetryIn  float64 `json:"retry_in_seconds"`
 	Why      string  `json:"why"`
-	Identity string  `json:"identity,omitempty"` // one that asks as this; "" if none does any more
+	Identity string  `json:"identity,omitempty"` // one that asks as this, and fails if one does; "" if none asks any more
 }
 
 // issuers are those that the identities of mine depend on, and, for who oversees the broker, every other that is asked.
@@ -61,11 +63,8 @@ func issuers(all, mine estate, states []freshet.IssuerState, oversees bool) []Is
 	done := make([]IssuerStatus, 0, len(list))
 	for _, s := range list {
 		s.Runway, s.First = all.runwayOf(s.Host, mine)
-		for i := range s.Blocks {
-			s.Blocks[i].Identity = mine.asking(s.Blocks[i].TargetStatus)
-		}
-		if name := s.blocking(); name != "" && oversees {
-			s.Hint = "once it is well: freshet unblock " + name
+		if oversees {
+			s.Hint = s.unblock(mine)
 		}
 		slices.SortFunc(s.Blocks, func(a, b BlockStatus) int {
 			return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Client, b.Client))
@@ -86,24 +85,58 @@ func issuers(all, mine estate, states []freshet.IssuerState, oversees bool) []Is
 	return done
 }
 
-// blocking is an identity whose unblocking would open a block of this issuer; "" if there is none.
-func (s *IssuerStatus) blocking() string {
-	if s.Blocked && len(s.Identities) > 0 {
-		return cmp.Or(s.First, s.Identities[0])
-	}
-	for i := range s.Blocks {
-		if name := s.Blocks[i].Identity; name != "" {
-			return name
+// unblock says what would open the blocks of this issuer, and fills in whose they are; "" where there is nothing to open.
+func (s *IssuerStatus) unblock(all estate) string {
+	var names []string
+	if s.Blocked {
+		if names = all.blocked(TargetStatus{Host: s.Host}); len(names) == 0 && len(s.Identities) > 0 {
+			names = []string{cmp.Or(s.First, s.Identities[0])}
 		}
 	}
-	return ""
+	for i := range s.Blocks {
+		b := &s.Blocks[i]
+		if whose := all.blocked(b.TargetStatus); len(whose) > 0 {
+			b.Identity = whose[0]
+			names = append(names, whose...)
+		} else if b.Identity = all.asking(b.TargetStatus); b.Identity != "" {
+			names = append(names, b.Identity)
+		}
+	}
+	slices.Sort(names)
+	switch names = slices.Compact(names); {
+	case len(names) == 0:
+		return ""
+	case len(names) > maxHinted:
+		names = append(names[:maxHinted], fmt.Sprintf("%d more", len(names)-maxHinted))
+	}
+	hint := "once it is well: freshet unblock " + names[0]
+	if len(names) > 1 {
+		hint += "; so too " + strings.Join(names[1:], ", ")
+	}
+	return hint
 }
 
-// asking is the first identity with a key that asks this target.
+// maxHinted bounds how many identities a hint names.
+const maxHinted = 5
+
+// blocked are the identities that fail at a target, sorted: it is for them that it is blocked. One that asks it too, and still has
+// what it needs, is none of them.
+func (all estate) blocked(t TargetStatus) []string {
+	var names []string
+	for i := range all {
+		if id := &all[i]; id.failed == t || id.missed == t ||
+			slices.ContainsFunc(id.Keys, func(k KeyStatus) bool { return k.Target == t && trouble(k.LastKind) }) {
+			names = append(names, id.Name)
+		}
+	}
+	return names
+}
+
+// asking is the first identity with a key that asks this target, or that would by default.
 func (all estate) asking(t TargetStatus) string {
 	for i := range all {
-		if slices.ContainsFunc(all[i].Keys, func(k KeyStatus) bool { return k.Target == t }) {
-			return all[i].Name
+		if id := &all[i]; id.usual == t || slices.ContainsFunc(id.Keys, func(k KeyStatus) bool { return k.Target == t }) {
+			return id.Name
 		}
 	}
 	return ""

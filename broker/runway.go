@@ -77,11 +77,12 @@ func (all estate) runwayOf(host string, some estate) (seconds *float64, first st
 	down := []string{host}
 	for i := range some {
 		id := &some[i]
-		for j := range id.Keys {
-			if !id.Keys[j].counts() {
+		keys := id.asked()
+		for j := range keys {
+			if !keys[j].counts() {
 				continue
 			}
-			if lasts, affected := all.lasts(id, &id.Keys[j], down); affected && (seconds == nil || lasts < *seconds) {
+			if lasts, affected := all.lasts(id, &keys[j], down); affected && (seconds == nil || lasts < *seconds) {
 				seconds, first = &lasts, id.Name
 			}
 		}
@@ -101,6 +102,15 @@ func (k *KeyStatus) counts() bool {
 		return !k.Refreshing
 	}
 	return k.LastKind != freshet.Invalid && k.LastKind != freshet.Denied
+}
+
+// asked are the identity's keys, and one that stands for those that nothing is held of but callers who went without, unless there
+// is one to say so.
+func (id *IdentityStatus) asked() []KeyStatus {
+	if !id.Failing || slices.ContainsFunc(id.Keys, func(k KeyStatus) bool { return k.counts() && k.Lasts <= 0 }) {
+		return id.Keys
+	}
+	return append(slices.Clip(id.Keys), KeyStatus{Target: TargetStatus{Host: id.Host}, Wanted: true, LastKind: freshet.Unavailable})
 }
 
 // asks is the host that a key's own retrieval asks.
@@ -162,8 +172,9 @@ func (all estate) inputLasts(name string, down []string) float64 {
 // ownRunway is the least that a key of the identity lasts if none can be replaced; nil if none is wanted.
 func (id *IdentityStatus) ownRunway() *float64 {
 	var least *float64
-	for i := range id.Keys {
-		if k := &id.Keys[i]; k.counts() && (least == nil || k.Lasts < *least) {
+	keys := id.asked()
+	for i := range keys {
+		if k := &keys[i]; k.counts() && (least == nil || k.Lasts < *least) {
 			least = &k.Lasts
 		}
 	}
@@ -194,14 +205,8 @@ func inputOf(s freshet.Source, defaults freshet.Request) (how string) {
 }
 
 // hostOf is whom a source asks by default.
-func hostOf(cfg *freshet.IdentityConfig) (host string) {
-	host = cmp.Or(cfg.Issuer, cfg.Name)
-	t, ok := cfg.Source.(freshet.Targeter)
-	if !ok {
-		return host
-	}
-	defer func() { _ = recover() }() // a source's fault is told by its retrieval
-	return cmp.Or(t.Target(cfg.Defaults).Host, host)
+func hostOf(cfg *freshet.IdentityConfig) string {
+	return cmp.Or(targetOf(cfg.Source, cfg.Defaults).Host, cfg.Issuer, cfg.Name)
 }
 
 // round keeps a figure of seconds readable.

@@ -36,6 +36,12 @@ type IdentityStatus struct {
 	LastFailure *time.Time `json:"last_failure,omitempty"`
 	LastError   string     `json:"last_error,omitempty"` // of the last failure, if it came after the last success
 	LastHint    string     `json:"last_hint,omitempty"`  // what to do about it
+	// Failing: callers ask for it and were lately told that nothing is to be had, as its issuer fails or is left alone.
+	Failing bool `json:"failing,omitempty"`
+
+	usual  TargetStatus // whom it asks by default
+	failed TargetStatus // whom its last retrieval asked, if that failed for what an issuer is left alone for
+	missed TargetStatus // whom those who went without would have asked, if it is its fault
 }
 
 // KeyStatus is one key of an identity.
@@ -129,8 +135,12 @@ func (e *entry) status() IdentityStatus {
 	for _, k := range e.Entries() {
 		s.Keys = append(s.Keys, keyStatus(&k))
 	}
+	s.usual = TargetStatus(e.target(&freshet.Request{}))
 	e.last.mu.Lock()
 	defer e.last.mu.Unlock()
+	if s.Failing = e.last.missing(); s.Failing && trouble(e.last.kind) {
+		s.missed = TargetStatus(e.last.at)
+	}
 	if !e.last.success.IsZero() {
 		at := e.last.success
 		s.LastSuccess = &at
@@ -140,6 +150,9 @@ func (e *entry) status() IdentityStatus {
 		s.LastFailure = &at
 		if e.last.row > 0 {
 			s.LastError, s.LastHint = e.last.err.Error(), e.last.err.Hint
+			if trouble(e.last.err.Kind) {
+				s.failed = TargetStatus(e.last.target)
+			}
 		}
 	}
 	return s

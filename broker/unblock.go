@@ -25,6 +25,7 @@ func (b *Broker) Unblock(c Caller, name string) error {
 	b.log.Info("unblocked", "identity", name, "caller", c.name())
 	for e != nil { // what it is made from is as much in its way
 		e.Identity.Unblock()
+		e.last.forgive()
 		e = w.entries[e.from]
 	}
 	return nil

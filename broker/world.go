@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -19,8 +20,10 @@ type entry struct {
 	version  string
 	kind     string
 	from     string
-	how      string            // its input is obtained; see inputOf
-	host     string            // whom it asks by default
+	how      string // its input is obtained; see inputOf
+	host     string // whom it asks by default
+	issuer   string // that, where its source does not say
+	source   freshet.Source
 	input    *freshet.Identity // what from names
 	defaults freshet.Request
 	policy   Policy
@@ -135,7 +138,7 @@ func (b *Broker) build(old *world, identities []Identity) (_ *world, added []*fr
 			}
 			cfg.From = input
 		}
-		e := &entry{version: id.Version, kind: id.Kind, from: id.From, how: inputOf(id.Source, id.Defaults), host: hostOf(&cfg), input: cfg.From, defaults: id.Defaults, policy: id.Policy, pin: id.Pin, limit: limitOf(id), history: history{new(outcome), new(counts)}}
+		e := &entry{version: id.Version, kind: id.Kind, from: id.From, how: inputOf(id.Source, id.Defaults), host: hostOf(&cfg), issuer: cmp.Or(cfg.Issuer, cfg.Name), source: cfg.Source, input: cfg.From, defaults: id.Defaults, policy: id.Policy, pin: id.Pin, limit: limitOf(id), history: history{new(outcome), new(counts)}}
 		before := old.entries[id.Name]
 		if before != nil {
 			e.counts = before.counts // a counter goes on

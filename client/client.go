@@ -147,7 +147,7 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 		if body.N <= 0 {
 			return nil, freshet.Errorf(freshet.Unavailable, "the daemon's status is over %d MiB", maxStatus>>20)
 		}
-		return nil, unreadable(ctx, err)
+		return nil, unreadable(ctx, err, errCut)
 	}
 	return &s, nil
 }
@@ -193,7 +193,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(into); err != nil {
-		return unreadable(ctx, err)
+		return unreadable(ctx, err, errCut)
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	req.Header["Idempotency-Key"] = nil
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, unreadable(ctx, err)
+		return nil, unreadable(ctx, err, ErrDied)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -231,7 +231,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 }
 
 // unreadable is the error of a request that got no answer: the caller's context, the dialer's own, or the daemon's death.
-func unreadable(ctx context.Context, err error) error {
+func unreadable(ctx context.Context, err, death error) error {
 	if ctx.Err() != nil {
 		return freshet.AsError(ctx.Err())
 	}
@@ -239,10 +239,14 @@ func unreadable(ctx context.Context, err error) error {
 		return e
 	}
 	e := freshet.Errorf(freshet.Unavailable, "the daemon ended before it answered").WithHint("see its log, and start it again: freshet serve")
-	e.Cause = errDied
+	e.Cause = death
 	return e
 }
 
-// errDied is the cause of the error of a daemon that died, in place of the network's: the engine takes three of those in a row for an
-// issuer's outage, and leaves that alone for seconds and more, while a daemon is back at once.
-var errDied = errors.New("connection lost")
+// ErrDied is the cause of the error of a request whose daemon ended before a byte of an answer had come; all of them may be made
+// again. It, and errCut, stand in place of the network's error: the engine takes three of those in a row for an issuer's outage, and
+// leaves that alone for seconds and more, while a daemon is back at once.
+var ErrDied = errors.New("connection lost")
+
+// errCut is the same of an answer that had begun.
+var errCut = errors.New("connection lost in an answer")

@@ -228,6 +228,9 @@ func TestDaemonThatDiesWhileItAnswersIsSaidToHave(t *testing.T) {
 		if e == nil || e.Kind != freshet.Unavailable || e.Why != "the daemon ended before it answered" || e.Hint == "" {
 			t.Errorf("%s of an answer: %v", name, err)
 		}
+		if got := errors.Is(err, ErrDied); got != (name == "none") {
+			t.Errorf("%s of an answer: it is said to have ended before any: %v", name, got)
+		}
 		wait()
 		if _, err := c.Credential(ctx, name, freshet.Request{}); !errors.Is(err, socket.ErrNobody) {
 			t.Errorf("afterwards: %v, want that nobody listens", err)

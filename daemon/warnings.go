@@ -32,6 +32,12 @@ func Warnings(cfg *config.File) []string {
 			}
 		}
 		w = append(w, fmt.Sprintf("%s: while the daemon is down, any program on this machine can listen at %s and be sent the endpoint's secret", at, e.Listen))
+		if why := ephemeral(sysctls, e.Listen); why != "" {
+			w = append(w, at+": "+why)
+		}
+	}
+	if why := ephemeral(sysctls, cfg.Metrics.Listen); why != "" {
+		w = append(w, fmt.Sprintf("%s: metrics: %s", cfg.Path, why))
 	}
 	return w
 }

@@ -34,7 +34,7 @@ func (s *slot) renewLocked(now clock.Reading) {
 	s.pardonLocked()
 	c := s.id.cache
 	if s.flight != nil { // held
-		c.at(s, now.Mono)
+		s.hastenLocked(now)
 		return
 	}
 	v := s.cur.Load()

@@ -101,11 +101,14 @@ type Validity struct {
 // maxLifetime bounds what is believed of an expiry: past it, a unit was confused or a field misread.
 const maxLifetime = 10 * 365 * 24 * time.Hour
 
-// NewBearer makes a bearer token; tokenType is as the issuer names it, and "" means "Bearer". A JWT's exp fills in for a
-// missing validity. Errors are of kind [Malformed].
+// NewBearer makes a bearer token; tokenType is as the issuer names it, and "" means "Bearer". It becomes the scheme of a header,
+// and so has to be a token of RFC 9110 §5.6.2. A JWT's exp fills in for a missing validity. Errors are of kind [Malformed].
 func NewBearer(token, tokenType string, v Validity) (*Credential, error) {
-	if tokenType == "" {
+	switch {
+	case tokenType == "":
 		tokenType = "Bearer"
+	case strings.Trim(tokenType, tchar) != "":
+		return nil, Errorf(Malformed, "token type has characters that no token type has")
 	}
 	return newToken(Bearer, token, tokenType, v)
 }
@@ -116,11 +119,18 @@ func NewIDToken(token string, v Validity) (*Credential, error) {
 	return newToken(IDToken, token, "", v)
 }
 
+// tchar are the characters of a token of RFC 9110 §5.6.2.
+const tchar = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// invisible reports a character that is in no secret which an issuer makes up: a line break would begin another header, or another
+// variable of an environment file.
+func invisible(r rune) bool { return r <= ' ' || r >= 0x7f }
+
 func newToken(typ Type, token, tokenType string, v Validity) (*Credential, error) {
 	switch {
 	case token == "":
 		return nil, Errorf(Malformed, "answer has no token")
-	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case strings.ContainsFunc(token, invisible):
 		return nil, Errorf(Malformed, "token has characters that no token has")
 	}
 	c := &Credential{&credential{typ: typ, token: Secret(token), tokenType: tokenType}}
@@ -135,10 +145,15 @@ func newToken(typ Type, token, tokenType string, v Validity) (*Credential, error
 	return c.live(v)
 }
 
-// NewAWS makes AWS keys. Errors are of kind [Malformed].
+// NewAWS makes AWS keys, of printable ASCII without spaces. Errors are of kind [Malformed].
 func NewAWS(keys AWSKeys, v Validity) (*Credential, error) {
 	if keys.AccessKeyID == "" || keys.SecretAccessKey == "" {
 		return nil, Errorf(Malformed, "answer lacks an access key id or a secret access key")
+	}
+	for _, part := range []string{keys.AccessKeyID, string(keys.SecretAccessKey), string(keys.SessionToken), keys.AccountID} {
+		if strings.ContainsFunc(part, invisible) {
+			return nil, Errorf(Malformed, "keys have characters that no AWS keys have")
+		}
 	}
 	c := &Credential{&credential{typ: AWS, parts: &parts{aws: keys}}}
 	h := sha256.New()

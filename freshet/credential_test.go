@@ -164,6 +164,49 @@ func TestFingerprintsTellVersionsApart(t *testing.T) {
 	}
 }
 
+// TestWhatNoHeaderNorEnvironmentCanCarryIsRefused: a line break in any part would begin another header, or another variable.
+func TestWhatNoHeaderNorEnvironmentCanCarryIsRefused(t *testing.T) {
+	v := Validity{Static: true}
+	refused := func(what string, c *Credential, err error) {
+		t.Helper()
+		if c != nil || err == nil {
+			t.Errorf("%q is taken: %v", what, c)
+			return
+		}
+		if e := wantKind(t, err, Malformed); strings.Contains(e.Error()+e.Hint, "planted") {
+			t.Errorf("%q is quoted: %v", what, e)
+		}
+	}
+	for _, odd := range []string{"\r\nX: y", "\n", " ", "\t", "\x00", "\x7f", "é", "\xff", "\u2028"} {
+		for _, text := range []string{"planted" + odd, odd + "planted", "planted" + odd + "planted"} {
+			c, err := NewBearer("token", text, v)
+			refused(text, c, err)
+			for _, keys := range []AWSKeys{
+				{AccessKeyID: text, SecretAccessKey: "s"},
+				{AccessKeyID: "a", SecretAccessKey: Secret(text)},
+				{AccessKeyID: "a", SecretAccessKey: "s", SessionToken: Secret(text)},
+				{AccessKeyID: "a", SecretAccessKey: "s", AccountID: text},
+			} {
+				c, err := NewAWS(keys, v)
+				refused(text, c, err)
+			}
+		}
+	}
+	for _, text := range []string{"planted:", "Bearer planted", "(planted)", "planted,Basic", `"planted"`, "a/planted", "planted=", "pla;nted"} {
+		c, err := NewBearer("token", text, v)
+		refused(text, c, err)
+	}
+	for _, good := range []string{"Bearer", "bearer", "DPoP", "N_A", "x-1.0~!#$%&'*+^`|"} {
+		if c, err := NewBearer("token", good, v); err != nil || c.TokenType() != good {
+			t.Errorf("token type %q: got %v", good, err)
+		}
+	}
+	keys := AWSKeys{AccessKeyID: "AKIA/+=", SecretAccessKey: `!"#$%&'()*+,-./:;<=>?@[\]^_{|}~`, SessionToken: "FwoG//+=", AccountID: "123456789012"}
+	if c, err := NewAWS(keys, v); err != nil || c.AWS() != keys {
+		t.Errorf("printable keys: got %v", err)
+	}
+}
+
 func FuzzParseJWT(f *testing.F) {
 	f.Add(jwt(`{"exp":1e30,"aud":[1]}`))
 	f.Add(jwt(`{"exp":-1,"aud":{"a":1}}`))

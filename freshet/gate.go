@@ -45,17 +45,23 @@ type gateKey struct {
 // gate is what is held against an issuer, or against an identity at its issuer. There is none for those who do well.
 //
 // Blocked until a time; then one flight, the probe, finds out whether that is over, while others are refused as before; its
-// success opens the gate, and its failure blocks again, for longer. If nobody asks for as long again as it was shut, it is forgotten.
+// success opens the gate, and its failure blocks again, for longer. If nobody asks for an hour, or as long again as it was shut,
+// it is forgotten.
 type gate struct {
 	key      gateKey
 	failures int       // in a row
-	parties  []string  // of a host: who failed since somebody did not; no more than matter
+	parties  []string  // of a host: who began to fail since somebody did not; no more than matter
 	blocks   int       // in a row
 	until    int64     // monotonic; 0: not blocked
 	shut     int64     // for how long, as of the last block
 	err      *Error    // what blocked it
 	by       *Identity // whose retrieval did
 	probing  bool
+}
+
+// forgotten reports whether a block is so long over that whoever asks next is nobody's probe.
+func (b *gate) forgotten(now clock.Reading) bool {
+	return b.until != 0 && !b.probing && b.until+max(b.shut, int64(longestSilence)) <= now.Mono
 }
 
 // refusal is why, and until when (monotonic), an issuer is not asked.
@@ -90,7 +96,7 @@ func (g *governor) passLocked(keys *[3]gateKey, now clock.Reading) (probes []*ga
 			no = longer(no, &refusal{err: b.err, until: b.until})
 		case b.probing:
 			no = longer(no, &refusal{b.err, now.Mono + int64(proving), true})
-		case b.until+b.shut <= now.Mono:
+		case b.forgotten(now):
 			delete(g.gates, k)
 		default:
 			probes = append(probes, b)

@@ -222,3 +222,33 @@ func TestRejecterIsHeldUntilItsVersionMayBeReplaced(t *testing.T) {
 		}
 	})
 }
+
+// A client whose try ends and that tries again at once would otherwise set its own pace.
+func TestCallerWhoTriesAgainAtOnceHurriesNothing(t *testing.T) {
+	for _, rejects := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			src, apart, from := &fake{}, time.Second, 1
+			id := alone(t, src)
+			req := Request{}
+			if rejects {
+				req.Rejected, apart, from = mustGet(t, id, Request{}).Credential.Fingerprint(), 30*time.Second, 2
+			}
+			src.fail(errDown)
+			for range 100 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				stop := time.AfterFunc(20*time.Millisecond, cancel)
+				if _, err := id.Get(ctx, req); err == nil {
+					t.Error("got a credential of a source that fails")
+				}
+				stop.Stop()
+				cancel()
+			}
+			times := src.called()
+			for i := from; i < len(times); i++ {
+				if d := times[i].Sub(times[i-1]); d < apart {
+					t.Fatalf("%d attempts, %v apart: want %v", len(times), d, apart)
+				}
+			}
+		})
+	}
+}

@@ -20,6 +20,12 @@ func (s *slot) holdFlightLocked(no *refusal, reason Reason, ancestry []string) *
 	return nil
 }
 
+// hastenLocked has a held flight begin now: what it waited for has come to pass. s.mu is held.
+func (s *slot) hastenLocked(now clock.Reading) {
+	s.flight.starts = now.Mono
+	s.id.cache.at(s, now.Mono)
+}
+
 // takeOffLocked begins a held flight whose time has come. If everybody left there is none; if its issuer is still to be left
 // alone, its callers find out how long, and are held anew or told.
 func (c *Cache) takeOffLocked(s *slot, f *flight) {

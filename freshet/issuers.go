@@ -45,7 +45,7 @@ func (c *Cache) Issuers() []IssuerState {
 		}
 		s := of(k)
 		s.Failures = b.failures
-		if b.until != 0 {
+		if b.until != 0 && !b.forgotten(now) {
 			s.Block, s.RetryIn = b.err, max(0, time.Duration(b.until-now.Mono))
 		}
 	}
@@ -71,7 +71,7 @@ func (id *Identity) Unblock() {
 		s.mu.Lock()
 		s.pardonLocked()
 		if f := s.flight; f != nil && f.held {
-			c.at(s, now.Mono)
+			s.hastenLocked(now)
 		} else {
 			c.lookLocked(s, now)
 		}

@@ -98,6 +98,9 @@ func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 	s.failures, s.again, s.err, s.wanted = 0, 0, nil, false
 	if !s.gone {
 		s.cur.Store(v)
+		if s.flight != nil && s.flight.held { // and this came late, or in answer to a challenge
+			s.hastenLocked(now)
+		}
 	}
 	return v
 }

@@ -56,7 +56,11 @@ func (s *slot) refresh(now clock.Reading) {
 func (c *Cache) look(s *slot, now clock.Reading) {
 	s.mu.Lock()
 	if f := s.flight; f != nil && f.held {
-		c.takeOffLocked(s, f)
+		if now.Mono < f.starts && f.waiters > 0 {
+			c.at(s, f.starts) // somebody left, and somebody came: that is no reason to begin sooner
+		} else {
+			c.takeOffLocked(s, f)
+		}
 		s.mu.Unlock()
 		return
 	}
@@ -120,7 +124,7 @@ func (s *slot) dueLocked(now clock.Reading) Reason {
 	case s.gone || s.flight != nil:
 		return ""
 	case v == nil || v.at(now) == expired:
-		if s.pinned {
+		if s.pinned && now.Mono >= s.again {
 			return ReasonPinned
 		}
 		return ""

@@ -49,6 +49,8 @@ type service struct {
 	client  *client.Client // nil without a daemon
 	private *private       // nil with one
 	cfg     *config.File   // as this process reads it; nil if it cannot, which beside a daemon is no error
+	socket  string         // the daemon's
+	lasts   bool           // see lasting
 }
 
 // private is a broker of this process's own.
@@ -92,7 +94,7 @@ func (g *global) connect(ctx context.Context, how use) (*service, error) {
 	c, err := socket.Dial(ctx, cc.Socket)
 	if err == nil {
 		c.Close()
-		return &service{client: client.New(cc), cfg: cfg}, nil
+		return &service{client: client.New(cc), cfg: cfg, socket: cc.Socket, lasts: how == lasting}, nil
 	}
 	if !errors.Is(err, socket.ErrNobody) {
 		return nil, err
@@ -173,9 +175,56 @@ func (s *service) Close() error {
 // Credential asks whichever there is.
 func (s *service) Credential(ctx context.Context, identity string, req freshet.Request) (freshet.Answer, error) {
 	if s.client != nil {
-		return s.client.Credential(ctx, identity, req)
+		began := freshet.Now()
+		a, err := s.client.Credential(ctx, identity, req)
+		if err == nil || !s.vanished(ctx, err) {
+			return a, err
+		}
+		if err := s.replace(); err != nil {
+			return freshet.Answer{}, err
+		}
+		req.Hold = max(0, req.Hold-began.Elapsed())
 	}
 	return s.private.Credential(ctx, self(), identity, req)
+}
+
+const (
+	// vanishing is how long a daemon that ended before it answered may take to let go of its socket: one that was killed while
+	// it started a program leaves it to that for a moment.
+	vanishing = 2 * time.Second
+	// lookAgain is how often to look.
+	lookAgain = 10 * time.Millisecond
+)
+
+// vanished reports whether a request failed because the daemon has ended since it was found, without any answer, and nothing
+// listens in its place. A daemon that is there, or that denies or does not answer in time, is not gone round.
+func (s *service) vanished(ctx context.Context, err error) bool {
+	if s.cfg == nil || !errors.Is(err, client.ErrDied) && !errors.Is(err, socket.ErrNobody) {
+		return false
+	}
+	for began := freshet.Now(); ctx.Err() == nil && began.Elapsed() < vanishing; {
+		c, err := socket.Dial(ctx, s.socket)
+		if err != nil {
+			return errors.Is(err, socket.ErrNobody)
+		}
+		c.Close()
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// replace puts a broker of this process's own in the place of a daemon that has vanished.
+func (s *service) replace() error {
+	p, err := newPrivate(s.cfg, s.lasts)
+	if err != nil {
+		return err
+	}
+	s.client.Close()
+	s.client, s.private = nil, p
+	return nil
 }
 
 // logger is the daemon's log, as configured.

@@ -161,6 +161,7 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 	if s.private != nil {
 		return s.openOwnSession(ctx, r, identities, wait)
 	}
+	began := freshet.Now()
 	// Once open, a session outlives the signals that are the child's business; until then they end it.
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
@@ -171,7 +172,13 @@ func openSession(ctx context.Context, s *service, r *daemon.Run, identities []st
 	}
 	if err != nil {
 		cancel()
-		return nil, err
+		if !s.vanished(ctx, err) {
+			return nil, err
+		}
+		if err := s.replace(); err != nil {
+			return nil, err
+		}
+		return s.openOwnSession(ctx, r, identities, max(0, wait-began.Elapsed()))
 	}
 	ended, closing := make(chan struct{}), make(chan struct{})
 	go func() {

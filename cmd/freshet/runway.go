@@ -26,8 +26,11 @@ func showRunway(w io.Writer, issuers []broker.IssuerStatus) {
 		s := &issuers[i]
 		host := s.Host + strings.Repeat(" ", min(widest, 40)-min(utf8.RuneCountInString(s.Host), min(widest, 40)))
 		state := "up"
-		if s.Blocked {
+		switch {
+		case s.Blocked:
 			state = blocked(s.Host, s.RetryIn, s.Why)
+		case len(s.Blocks) > 0:
+			state = "blocked in part"
 		}
 		fmt.Fprintln(w, fold(host, state, consequence(s)))
 		if s.Hint != "" {

@@ -54,7 +54,7 @@ func TestStatusSaysHowLongEachIssuerMayBeDown(t *testing.T) {
 	want := `sts.eu-central-1.amazonaws.com  blocked for 38s: answered 429: Throttling
         the first caller fails in 12m30s (prod)
     hint: once it is well: freshet unblock prod
-login.microsoftonline.com       up  the first caller fails in 41m35s (azure-dev)
+login.microsoftonline.com       blocked in part  the first caller fails in 41m35s (azure-dev)
     tenant contoso.example, client 04b07795  blocked for 1m1s: answered 503
 probed                          blocked, and being tried: answered 500  callers fail already (x)
 static                          up  nothing of it expires

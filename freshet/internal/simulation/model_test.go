@@ -19,6 +19,8 @@ type model struct {
 	history *history
 	broken  *violation
 	bans    map[freshet.Target]ban
+	silent  map[silence]time.Duration // until when
+	targets map[freshet.Target]*state
 	begun   map[*source][]time.Duration // of limited identities: retrievals of the last second
 	running map[string]int              // limited identity and version → retrievals under way
 	workers map[string][]span           // host → refreshes that nobody waited for
@@ -123,11 +125,30 @@ type refusal struct{ at time.Duration } // when somebody told first; 0: nobody d
 
 type ban struct{ told, until time.Duration }
 
+// silence is that of one identity in one tenant, after a failure that only a person mends.
+type silence struct{ id, tenant int }
+
+// state is that of a target that fails.
+type state struct {
+	failures int           // in a row
+	shut     time.Duration // when the last block began
+	until    time.Duration // no retrieval before
+	probe    *retrieval    // the last that began since
+}
+
+const (
+	enough   = 3
+	leastOut = 4 * time.Second  // the shortest block for an outage: 5 s less a fifth
+	least429 = 48 * time.Second // for a 429 without a time: a minute less a fifth
+	longest  = time.Hour        // after which a block may be forgotten
+)
+
 type span struct{ from, to time.Duration }
 
 func newModel(w *world) *model {
 	return &model{
-		w: w, history: &history{}, bans: make(map[freshet.Target]ban), begun: make(map[*source][]time.Duration), running: make(map[string]int),
+		w: w, history: &history{}, bans: make(map[freshet.Target]ban), silent: make(map[silence]time.Duration),
+		targets: make(map[freshet.Target]*state), begun: make(map[*source][]time.Duration), running: make(map[string]int),
 		workers: make(map[string][]span),
 	}
 }
@@ -228,6 +249,7 @@ func (m *model) starts(k *key, version int, ctx context.Context, req *freshet.Re
 	if b, ok := m.bans[target]; ok && b.told < now && now < b.until {
 		m.breaks("Retry-After is obeyed", k, "its issuer said at %v to come back at %v", b.told, b.until)
 	}
+	m.spared(k, c, target)
 	m.limited(k, c)
 	if req.Input != nil {
 		m.fed(k, req.Input)
@@ -293,6 +315,56 @@ func (m *model) wanted(k *key, c *retrieval) {
 	inTime := g.asked > 0 && g.asked < g.mono-g.doubt-30*time.Second
 	if c.waited && ended && (g.waited || inTime) && m.quiet(k, g.sent, c.started) {
 		m.breaks("refreshes come ahead of the end", k, "the credential of %v was asked for at %v, and let end at %v", g.sent, g.asked, g.mono)
+	}
+}
+
+// spared checks that an issuer that fails, or that waits for somebody to log in, is left alone.
+func (m *model) spared(k *key, c *retrieval, t freshet.Target) {
+	if until := m.silent[silence{k.id, k.tenant}]; c.started < until && k.claims == "" {
+		m.breaks("who refuses is left alone", k, "until %v", until)
+	}
+	s := m.targets[t]
+	if s == nil || s.until == 0 || c.started > s.until+longest*5/6 {
+		return
+	}
+	switch {
+	case s.shut < c.started && c.started < s.until:
+		m.breaks("who fails is left alone", k, "since %v, until %v", s.shut, s.until)
+	case s.probe != nil && c.started > s.probe.started && c.started < s.probe.over():
+		m.breaks("one probe at a time", k, "another is under way since %v", s.probe.started)
+	}
+	s.probe = c
+}
+
+// fails takes account of what a target has answered.
+func (m *model) fails(t freshet.Target, c *retrieval) {
+	s := m.targets[t]
+	if s == nil {
+		s = &state{}
+		m.targets[t] = s
+	}
+	if s.probe == c {
+		s.probe = nil
+	}
+	now := m.w.now()
+	shut := func(d time.Duration) { s.shut, s.until = now, max(s.until, now+d) }
+	switch e := c.err; {
+	case e == nil, e.Kind == freshet.Denied, e.Kind == freshet.LoginNeeded: // it works
+		if now >= s.until {
+			*s = state{}
+		}
+		s.failures = 0
+	case e.Kind != freshet.Unavailable || c.ended > c.hard || e.RetryAfter > 0:
+	case e.Status == 429:
+		shut(least429)
+	case e.Status/100 == 5, e.Why == refused.String():
+		probe := s.until > 0 && c.started >= s.until
+		if e.Status != 0 && !probe && !c.retry {
+			return // it may be repeated in its flight, and flights are counted
+		}
+		if s.failures++; now >= s.until && (s.failures >= enough || probe) {
+			shut(leastOut)
+		}
 	}
 }
 
@@ -372,6 +444,12 @@ func (m *model) servable(k *key, g *grant) {
 func (m *model) ends(c *retrieval, g *grant, err error) {
 	k, w, now := c.key, m.w, m.w.now()
 	c.ended, c.granted = now, g != nil
+	if err != nil {
+		c.err = freshet.AsError(err)
+	}
+	req := k.request()
+	t := (&source{w, k.id, c.version}).Target(req)
+	m.fails(t, c)
 	k.under = slices.DeleteFunc(k.under, func(other *retrieval) bool { return other == c })
 	if specs[k.id].concurrency > 0 {
 		m.running[fmt.Sprint(k.id, " ", c.version)]--
@@ -386,11 +464,15 @@ func (m *model) ends(c *retrieval, g *grant, err error) {
 		}
 		return
 	}
-	c.err = freshet.AsError(err)
 	w.note(failed, k, int64(c.err.Status), int64(c.err.RetryAfter))
+	switch {
+	case k.claims != "" || c.ended > c.hard:
+	case c.err.Kind == freshet.LoginNeeded:
+		m.silent[silence{k.id, k.tenant}] = now + 120*time.Second
+	case c.err.Kind == freshet.Denied:
+		m.silent[silence{k.id, k.tenant}] = now + 30*time.Second
+	}
 	if c.err.RetryAfter > 0 {
-		req := k.request()
-		t := (&source{w, k.id, c.version}).Target(req)
 		b := m.bans[t]
 		b.told, b.until = now, max(b.until, now+min(c.err.RetryAfter, time.Hour))
 		m.bans[t] = b
@@ -483,7 +565,11 @@ func (m *model) failed(a *asking, e *freshet.Error, own bool, waited time.Durati
 	if e.RetryAfter > time.Hour+time.Second {
 		m.breaks("nobody is sent away for long", k, "for %v", e.RetryAfter)
 	}
-	if !own && a.rejects == nil && m.quiet(k, a.began, now) {
+	from := a.began
+	if a.deadline == 0 && a.hold == 0 {
+		from -= longest // it cannot wait for somebody else's probe, however long the block is over
+	}
+	if !own && a.rejects == nil && m.quiet(k, from, now) {
 		m.breaks("nobody fails for nothing", k, "after %v: %v (again in %v)", waited, e, e.RetryAfter)
 	}
 	if own && waited > 6*time.Second && m.quiet(k, a.began, now) {
@@ -556,6 +642,7 @@ func (m *model) pardon(id int) {
 	for _, k := range m.w.all {
 		if k.id == id {
 			k.pardoned = m.w.now()
+			delete(m.silent, silence{k.id, k.tenant})
 		}
 	}
 }
@@ -565,6 +652,7 @@ func (m *model) forget(id int) {
 	for _, k := range m.w.all {
 		if k.id == id {
 			k.grants, k.newest = nil, nil
+			delete(m.silent, silence{k.id, k.tenant})
 		}
 	}
 }
@@ -577,8 +665,16 @@ func (m *model) retrieved(e *freshet.Event) {
 		return
 	}
 	now := m.w.now()
-	spans := slices.DeleteFunc(m.workers[e.Target.Host], func(s span) bool { return s.to < now-10*time.Minute })
-	m.workers[e.Target.Host] = append(spans, span{now - e.Started.Elapsed(), now})
+	own := span{now - e.Started.Elapsed(), now}
+	spans := slices.DeleteFunc(m.workers[e.Target.Host], func(s span) bool { return s.to < now-2*time.Minute })
+	spans = append(spans, own)
+	m.workers[e.Target.Host] = spans
+	beside := slices.DeleteFunc(slices.Clone(spans), func(s span) bool { return s.to <= own.from })
+	if len(beside) > shareOfWorkers {
+		if n := overlap(beside); n > shareOfWorkers {
+			m.breaks("a host has its share of workers", nil, "%s had %d", e.Target.Host, n)
+		}
+	}
 }
 
 // A host's share of those that may run at once, and bounds on all flights.
@@ -602,11 +698,6 @@ func (m *model) wantBounds(st freshet.Stats, goroutines, inside int, heap uint64
 	// What the world itself keeps is mostly its history.
 	if most := uint64(256<<20 + 256*len(m.history.events) + 4096*len(w.all)); heap > most {
 		m.breaks("everything is bounded", nil, "%d MiB of memory", heap>>20)
-	}
-	for host, spans := range m.workers {
-		if n := overlap(spans); n > shareOfWorkers {
-			m.breaks("a host has its share of workers", nil, "%s had %d", host, n)
-		}
 	}
 	if w.over {
 		valid := 0

@@ -127,10 +127,11 @@ func (f *fault) String() string {
 	return s
 }
 
-// tail is for how long after its end a fault may still be felt: that an issuer may be left alone for, as long again while
-// one retrieval at a time finds out, and what a retrieval that met it may take.
+// tail is for how long after its end a fault may still be felt: as long as an issuer may be left alone, until one retrieval has found
+// out, and what a retrieval that met it may take.
 func (f *fault) tail() time.Duration {
-	const outage = 2*72*time.Second + 10*time.Second
+	const probe = 10 * time.Second
+	const outage = 72*time.Second + probe
 	switch f.trouble {
 	case serverErrors, refused, malformed, expiredReply, panics:
 		return outage
@@ -139,13 +140,13 @@ func (f *fault) tail() time.Duration {
 	case deaf:
 		return outage + 3*time.Minute
 	case throttle:
-		return 2*10*time.Minute + 10*time.Second
+		return 10*time.Minute + probe
 	case retryAfter:
-		return 2*min(f.by, time.Hour) + 10*time.Second
+		return min(f.by, time.Hour) + probe
 	case loginNeeded:
-		return 2*120*time.Second + 10*time.Second
+		return 120*time.Second + probe
 	case denied:
-		return 2*40*time.Second + 10*time.Second
+		return 40*time.Second + probe
 	case stepped, suspended:
 		return 3 * time.Minute
 	}
@@ -330,6 +331,7 @@ type call struct {
 	reject   bool // what is served
 	late     bool // or what that replaced
 	claims   bool
+	again    bool // after an error, at once, and once
 }
 
 // calls are a plan's callers, in order.
@@ -377,6 +379,10 @@ func (c *calls) next() call {
 	case 1:
 	case 2, 3:
 		q.cancel = between(r, time.Millisecond, 5*time.Second)
+		if r.IntN(2) == 0 {
+			q.deadline = between(r, 10*time.Second, 40*time.Second) // so it is held, and leaves before
+			q.again = true
+		}
 	default:
 		q.deadline = between(r, time.Second, 40*time.Second)
 	}

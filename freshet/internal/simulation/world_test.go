@@ -237,7 +237,7 @@ func (w *world) run() {
 		}
 		if k := w.keys[next.key]; w.plan.tenant < 0 || w.plan.tenant == k.tenant {
 			for range next.callers {
-				go w.ask(k, &call{hold: next.hold, minTTL: next.minTTL, reject: next.reject, late: next.late, claims: next.claims, deadline: next.deadline, cancel: next.cancel, at: next.at})
+				go w.ask(k, &call{hold: next.hold, minTTL: next.minTTL, reject: next.reject, late: next.late, again: next.again, claims: next.claims, deadline: next.deadline, cancel: next.cancel, at: next.at})
 			}
 		}
 		next = calls.next()
@@ -433,9 +433,14 @@ func (w *world) ask(k *key, q *call) {
 		ans, err = id.Get(ctx, req)
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.inside--
 	w.leaves(a, ctx, ans, err)
+	w.mu.Unlock()
+	if q.again && err != nil {
+		another := *q
+		another.again, another.claims = false, false
+		w.ask(k, &another)
+	}
 }
 
 // takeStock looks at what grows with what happens.
