@@ -39,8 +39,14 @@ func TestMain(m *testing.M) {
 			return
 		}
 		fmt.Println("listening")
-		c, _ := l.Accept() // until the test has counted
-		c.Close()
+		for said := 0; said == 0; { // until the test has counted, and says so; others look whether somebody is there
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			said, _ = c.Read(make([]byte, 1))
+			c.Close()
+		}
 		return
 	case "leave": // its lock and socket to a program, as one that is killed between fork and exec does
 		l, err := Listen(os.Args[1], 0o600, -1)
@@ -304,6 +310,7 @@ func TestOneOfManyStartersWins(t *testing.T) {
 	if err != nil {
 		t.Fatalf("nobody can be reached afterwards: %v", err)
 	}
+	_, _ = c.Write([]byte{1})
 	c.Close()
 }
 
