@@ -198,7 +198,7 @@ func TestEvictedEntryIsNotJoined(t *testing.T) {
 			t.Error("the slot was not evicted")
 		}
 		c.mu.Unlock()
-		if f, _, err := s.join(t.Context(), a, 0); f != nil || err != errGone {
+		if f, _, err := s.join(t.Context(), a, patience{}); f != nil || err != errGone {
 			t.Errorf("joined %v, %v, want to be sent back", f, err)
 		}
 		if now := c.slot(a); now == s {

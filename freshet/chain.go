@@ -72,8 +72,16 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	defer cancel()
 	key := string(appendKey(nil, id, &req))
 	p, no := c.governor.admit(id, id.target(key), true)
-	if no != nil {
-		return nil, no.at(clock.Now()).of(id)
+	for no != nil {
+		if now := clock.Now(); !no.proving || tooLong(ctx, time.Duration(no.until-now.Mono)) {
+			return nil, no.at(now).of(id)
+		}
+		select { // for what a probe finds out
+		case <-time.After(time.Duration(no.until - clock.Now().Mono)):
+		case <-ctx.Done():
+			return nil, AsError(ctx.Err()).of(id)
+		}
+		p, no = c.governor.admit(id, id.target(key), true)
 	}
 	defer c.leave(id, p)
 	p.within = id.timeout

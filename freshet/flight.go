@@ -40,19 +40,28 @@ type ask struct {
 	wish
 }
 
-// patience is until when (monotonic) a caller can wait for a further attempt: its context's deadline, or else its hold from now
-// on; 0 if it has neither.
-func (a *ask) patience(ctx context.Context, now clock.Reading) int64 {
-	if a.input {
-		return 0 // whoever it is for is held, and not the flight that it is an input of
-	}
+// patience is until when (monotonic) a caller can wait.
+type patience struct {
+	attempt int64 // for a further attempt: its context's deadline, or else its hold from now on; 0 if it has neither
+	probe   int64 // for what a probe finds out that is under way
+}
+
+// suffices reports whether a caller can wait until a refusal ends.
+func (p patience) suffices(no *refusal, until int64) bool {
+	return until < p.attempt || no.proving && until < p.probe
+}
+
+func (a *ask) patience(ctx context.Context, now clock.Reading) (p patience) {
 	if ends, ok := ctx.Deadline(); ok {
-		return now.Add(clock.Left(ends)).Mono
+		p.attempt = now.Add(clock.Left(ends)).Mono
+	} else if a.hold > 0 {
+		p.attempt = now.Add(a.hold).Mono
 	}
-	if a.hold > 0 {
-		return now.Add(a.hold).Mono
+	p.probe = p.attempt
+	if a.input {
+		p.attempt = 0 // whoever it is for is held, and not the flight that it is an input of
 	}
-	return 0
+	return p
 }
 
 var errGone = errors.New("evicted")
@@ -93,11 +102,11 @@ func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 			ans, err := s.atItsEnd(ctx, a)
 			return s, ans, err
 		}
-		if f.turned && clock.Now().Mono < patience {
+		if now := clock.Now().Mono; f.turned && patience.suffices(f.cause, now) {
 			continue
 		}
 		ans, err = s.outcome(f, &a.wish)
-		if e, ok := err.(*Error); ok && e.Kind == Unavailable && clock.Now().Mono+int64(e.RetryAfter) < patience && ctx.Err() == nil {
+		if e, ok := err.(*Error); ok && e.Kind == Unavailable && clock.Now().Mono+int64(e.RetryAfter) < patience.attempt && ctx.Err() == nil {
 			continue // to be held, or told at once how long it takes
 		}
 		return s, ans, err
@@ -126,7 +135,7 @@ func (s *slot) atItsEnd(ctx context.Context, a *ask) (Answer, error) {
 }
 
 // join finds out under the lock what a caller is to do: take an answer after all, wait for a flight, or leave with an error.
-func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answer, error) {
+func (s *slot) join(ctx context.Context, a *ask, patience patience) (*flight, Answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -151,7 +160,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answe
 		if f.held && fallback {
 			return nil, v.answer(&a.wish, now), nil
 		}
-		if f.held && f.starts >= patience {
+		if f.held && !patience.suffices(f.cause, f.starts) {
 			return nil, Answer{}, f.cause.at(now)
 		}
 		f.waiters++
@@ -163,7 +172,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience int64) (*flight, Answe
 		s.flight.waiters++
 	case fallback:
 		return nil, v.answer(&a.wish, now), nil
-	case (no.err.Kind == Unavailable || no.proving) && no.until < patience:
+	case (no.err.Kind == Unavailable || no.proving) && patience.suffices(no, no.until):
 		if crowded := s.holdFlightLocked(no, reason, Ancestry(ctx)); crowded != nil {
 			return nil, Answer{}, crowded.at(now)
 		}

@@ -2,6 +2,7 @@ package freshet
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,4 +252,42 @@ func TestCallerWhoTriesAgainAtOnceHurriesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who needs an input while a probe finds out whether that can be had again learns what it finds, and is not told the old failure.
+func TestInputIsWaitedForWhileAProbeFindsOut(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			in := &fake{varies: FieldTenant | FieldScopes, takes: 300 * time.Millisecond}
+			in.fail(&Error{Kind: Denied, Why: "invalid_client", Status: 401})
+			out := newDerived(Need{Fresh: fresh})
+			out.varies = FieldScopes
+			c := newCache(t, CacheConfig{})
+			from := add(t, c, IdentityConfig{Name: "in", Source: in})
+			id := add(t, c, IdentityConfig{Name: "out", Source: scoped{out}, From: from})
+			if _, err := id.Get(t.Context(), Request{Scopes: []string{"a"}}); err == nil {
+				t.Fatal("got a credential without an input")
+			}
+			in.fail(nil)
+			time.Sleep(deniedAgain + time.Minute)
+			var all sync.WaitGroup
+			for _, scope := range []string{"x", "y", "z"} {
+				all.Go(func() {
+					if _, err := id.Get(t.Context(), Request{Scopes: []string{scope}}); err != nil {
+						t.Errorf("%s, with a new input each: %v: %v", scope, fresh, err)
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
+// scoped is a derived whose input has its own scopes.
+type scoped struct{ *derived }
+
+func (d scoped) Needs(req Request) Need {
+	need := d.need
+	need.Request.Scopes = req.Scopes
+	return need
 }

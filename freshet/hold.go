@@ -61,7 +61,7 @@ func (c *Cache) turnBack(f *flight, no *refusal) {
 		c.dispatch()
 		return
 	}
-	f.landed, f.turned = true, true
+	f.landed, f.turned, f.cause = true, true, no
 	f.err = no.at(now).of(s.id)
 	s.flight = nil
 	s.busy.Store(s.queued)

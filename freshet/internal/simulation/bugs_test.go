@@ -75,6 +75,7 @@ var bugs = []bug{
 	{"one tenant's trouble is its host's", 0, "", []edit{{"gate.go", "	wide = 3\n", "	wide = 1\n"}}},
 	{"three clients of one tenant are three tenants", 0, "", []edit{{"gate.go", "	if k.Tenant != \"\" {\n		return k.Tenant\n	}\n	return k.Client\n", "	return k.Tenant + k.Client\n"}}},
 	{"a probe long after a block fails those beside it", 0, "", []edit{{"gate.go", "		case b.forgotten(now):\n", "		case false:\n"}, {"flight.go", "(no.err.Kind == Unavailable || no.proving)", "no.err.Kind == Unavailable"}}},
+	{"an input is refused while a probe finds out", 0, "", []edit{{"flight.go", "	p.probe = p.attempt\n	if a.input {\n		p.attempt = 0", "	p.probe = p.attempt\n	if a.input {\n		p.attempt, p.probe = 0, 0"}}},
 	{"an outage is not noticed", 0, "", []edit{{"gate.go", "	enough = 3\n", "	enough = 1 << 30\n"}, {"gate.go", "	wide = 3\n", "	wide = 1 << 30\n"}}},
 	{"429 without a time is nothing", 0, "", []edit{{"gate.go", "	throttled     = 60 * time.Second\n", "	throttled     = time.Millisecond\n"}}},
 	{"everybody is a probe", 0, "", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},

@@ -78,8 +78,9 @@ func (g *grant) lives(c *retrieval, absolute bool, life, now, wall, truth time.D
 	g.doubt = 0
 	if absolute {
 		// It lives from now on, and not from when it was asked for. The engine learns how the clocks differ from a Date in whole
-		// seconds, of which it knows the moment but for half of the time that the answer took.
-		g.doubt = 2500*time.Millisecond + max(now-c.started, wall-c.wall)/2
+		// seconds, of which it knows the moment but for half of the time that the answer took; nothing, if a clock was set meanwhile.
+		took := now - c.started
+		g.doubt = 2500*time.Millisecond + took/2 + (wall - c.wall - took).Abs()
 		life += truth - c.truth
 	}
 	less := min(10*time.Second, life/50)

@@ -332,6 +332,7 @@ type call struct {
 	late     bool // or what that replaced
 	claims   bool
 	again    bool // after an error, at once, and once
+	job      bool // for all keys of the key's tenant, one after the other without waiting
 }
 
 // calls are a plan's callers, in order.
@@ -373,6 +374,7 @@ func (c *calls) next() call {
 	if r.IntN(100) == 0 {
 		q.callers = 2 + r.IntN(30)
 	}
+	q.job = r.IntN(300) == 0
 	switch r.IntN(10) {
 	case 0:
 		q.hold = between(r, time.Second, time.Minute)

@@ -236,8 +236,12 @@ func (w *world) run() {
 			continue
 		}
 		if k := w.keys[next.key]; w.plan.tenant < 0 || w.plan.tenant == k.tenant {
-			for range next.callers {
-				go w.ask(k, &call{hold: next.hold, minTTL: next.minTTL, reject: next.reject, late: next.late, again: next.again, claims: next.claims, deadline: next.deadline, cancel: next.cancel, at: next.at})
+			q := next
+			for range q.callers {
+				go w.ask(k, &q)
+			}
+			if q.job {
+				go w.job(k.tenant, &q)
 			}
 		}
 		next = calls.next()
@@ -375,6 +379,16 @@ func (w *world) flood(f *fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wantRoom(issuers)
+}
+
+// job is a program that begins, and asks for all that its tenant has.
+func (w *world) job(tenant int, q *call) {
+	for i, k := range w.keys {
+		if k.tenant == tenant {
+			sleep(time.Duration(w.chance(strconv.Itoa(i), int64(3*time.Millisecond))))
+			go w.ask(k, q)
+		}
+	}
 }
 
 // ask is one caller, from its question to its answer.
