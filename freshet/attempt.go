@@ -99,28 +99,27 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 	worker := p.worker
 	p.asked.Store(false)
 	p.claims.Store(req.Claims != "")
-	if id.deriver != nil {
-		need, err := call(func() (Need, error) { return id.deriver.Needs(req), nil })
-		if err != nil {
+	for {
+		if id.deriver != nil {
+			if err := c.resolve(ctx, id, &req, e, p); err != nil {
+				return nil, err
+			}
+		}
+		if err := c.acquire(ctx, &id.limit, p); err != nil {
 			return nil, err
 		}
-		c.governor.unprobe(p) // others may find out while this one waits
-		if worker {
-			c.yield(p)
+		if worker && !p.worker {
+			if err := c.resume(ctx, p); err != nil {
+				return nil, err
+			}
 		}
-		input, err := id.from.input(ctx, need)
-		if err != nil {
-			return nil, err
+		if req.Input == nil {
+			break
 		}
-		req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.fingerprint
-	}
-	if err := c.acquire(ctx, &id.limit, p); err != nil {
-		return nil, err
-	}
-	if worker && !p.worker {
-		if err := c.resume(ctx, p); err != nil {
-			return nil, err
+		if lives := schedule("", req.Input.life, 0); lives.at(clock.Now()) != expired {
+			break
 		}
+		c.handBack(&id.limit, p) // it waited in line for longer than its input had left
 	}
 	// It may have waited, and others been told meanwhile to leave the issuer alone.
 	if no := c.governor.ask(p); no != nil {
@@ -143,6 +142,24 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 		return nil, err
 	}
 	return cred, nil
+}
+
+// resolve obtains the input of a retrieval. While it waits for that it holds no worker, and is nobody's probe.
+func (c *Cache) resolve(ctx context.Context, id *Identity, req *Request, e *Event, p *permit) error {
+	need, err := call(func() (Need, error) { return id.deriver.Needs(*req), nil })
+	if err != nil {
+		return err
+	}
+	c.governor.unprobe(p) // others may find out while this one waits
+	if p.worker {
+		c.yield(p)
+	}
+	input, err := id.from.input(ctx, need)
+	if err != nil {
+		return err
+	}
+	req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.fingerprint
+	return nil
 }
 
 // usable refuses an answer that could not be handed out, or was not asked for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -316,5 +317,30 @@ func TestRejectedInputIsNotUsedAgain(t *testing.T) {
 		if a := mustGet(t, in, Request{}); a.Credential == v1 {
 			t.Error("the rejected input is still served")
 		}
+	})
+}
+
+func TestInputThatEndsInTheLineForALimitIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, out := &fake{lifetime: 100 * time.Second}, newDerived(Need{})
+		out.varies, out.takes = FieldTenant, 30*time.Second
+		c := newCache(t, CacheConfig{})
+		id := add(t, c, IdentityConfig{Name: "out", Source: out, Concurrency: 1, From: add(t, c, IdentityConfig{Name: "in", Source: in})})
+		mustGet(t, id, Request{Tenant: "a"})
+		in.fail(errDown)
+		time.Sleep(55 * time.Second)
+		var all sync.WaitGroup
+		for i, tenant := range []string{"b", "c"} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				want := []string{"token-1/2", "/3"}[i] // b has the slot until the 115th second, and the input lives until the 98th
+				if got := mustGet(t, id, Request{Tenant: tenant}).Credential.Token(); !strings.Contains(got, want) || i == 1 && strings.HasPrefix(got, "token-1/") {
+					t.Errorf("%s got %s", tenant, got)
+				}
+			})
+		}
+		time.Sleep(15 * time.Second)
+		in.fail(nil)
+		all.Wait()
 	})
 }

@@ -130,6 +130,18 @@ func (l *limit) observe(took time.Duration) {
 	l.typical += (took - l.typical) / 8
 }
 
+// handBack gives a slot back that was not used.
+func (c *Cache) handBack(l *limit, p *permit) {
+	c.governor.mu.Lock()
+	if p.slot {
+		p.slot = false
+		c.governor.releaseLocked(l)
+		c.awaitNext(l, clock.Now())
+	}
+	c.governor.mu.Unlock()
+	c.dispatch()
+}
+
 // release gives a slot back.
 func (c *Cache) release(l *limit, p *permit, took time.Duration) {
 	if !p.slot {

@@ -457,6 +457,7 @@ func (m *model) ends(c *retrieval, g *grant, err error) {
 	}
 	if g != nil {
 		w.note(granted, k, int64(c.version), int64(c.n))
+		delete(m.silent, silence{k.id, k.tenant})
 		if !slices.Contains(k.grants, g) {
 			k.keep(g, now)
 		}
