@@ -65,8 +65,14 @@ var bugs = []bug{
 	{"a slot of a limit is held while an input resolves", 0, "", []edit{
 		{"attempt.go", "	if id.deriver != nil {\n", "	if err := c.acquire(ctx, &id.limit, p); err != nil {\n		return nil, err\n	}\n	if id.deriver != nil {\n"},
 	}},
-	{"the wall clock alone", 0, "", []edit{{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Wall >= other.Wall"}}},
-	{"the monotonic clock alone", 0, "", []edit{{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Mono >= other.Mono"}}},
+	{"the wall clock alone", 0, "", []edit{
+		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Wall >= other.Wall"},
+		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Wall, r.Wall)"},
+	}},
+	{"the monotonic clock alone", 0, "", []edit{
+		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Mono >= other.Mono"},
+		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Mono, r.Mono)"},
+	}},
 	{"an issuer's clock is corrected the wrong way", 0, "", []edit{{"credential.go", "v.Expires.Add(-skew(v.Date, sent, clock.Now()))", "v.Expires.Add(skew(v.Date, sent, clock.Now()))"}}},
 	{"a failed login is remembered for hours", 0, "", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = 3 * time.Hour"}}},
 	{"whoever wants more life gets what there is", 0, "", []edit{{"slot.go", "	case w.minTTL > 0 && now.Until", "	case false && now.Until"}}},
