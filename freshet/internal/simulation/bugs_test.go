@@ -30,34 +30,35 @@ type bug struct {
 }
 
 var bugs = []bug{
-	{"jitter makes a refresh later", 0, "", []edit{
+	{"jitter makes a refresh later", 1, "refreshes come ahead of the end", []edit{
 		{"schedule.go", "due:   l.sent.Add(max(apart, after-jitter(of, width)))", "due:   l.sent.Add(max(apart, after+jitter(of, 6*width)))"},
 	}},
-	{"the first caller's context is the flight's", 0, "", []edit{
+	{"the first caller's context is the flight's", 1, "what is derived is not born short", []edit{
 		{"flight.go", "permit *permit\n\twithin", "permit *permit\n\tleader context.Context\n\twithin"},
 		{"flight.go", "	case no == nil:\n		s.flight.waiters++", "	case no == nil:\n		s.flight.leader = ctx\n		s.flight.waiters++"},
 		{"attempt.go", "	ctx, cancel := context.WithTimeout(c.ctx, within-grace(within))", "	leader := c.ctx\n	if f.leader != nil {\n		leader = f.leader\n	}\n	ctx, cancel := context.WithTimeout(leader, within-grace(within))"},
 	}},
-	{"no floor", 0, "", []edit{{"schedule.go", "until: l.expires().Add(-floor(l.lifetime))", "until: l.expires()"}}},
-	{"held callers are let go in spite of Retry-After", 0, "", []edit{
+	{"no floor", 1, "nothing is served past its floor", []edit{{"schedule.go", "until: l.expires().Add(-floor(l.lifetime))", "until: l.expires()"}}},
+	{"held callers are let go in spite of Retry-After", 1, "who fails is left alone", []edit{
 		{"governor.go", "	p.probes, no = g.passLocked(&p.keys, clock.Now())\n	return no", "	p.probes, no = g.passLocked(&p.keys, clock.Now())\n	no = nil\n	return no"},
 		{"governor.go", "if len(p.probes) == 0 {", "if false {"},
 	}},
-	{"a 5xx is repeated at once in spite of its Retry-After", 0, "", []edit{{"attempt.go", "err.Status/100 != 5 || err.RetryAfter > 0 ||", "err.Status/100 != 5 ||"}, {"attempt.go", "	return c.governor.barred(id, p.target) == nil\n", "	return true\n"}, {"attempt.go", "	if c.governor.barred(id, p.target) != nil {", "	if false {"}}},
-	{"Retry-After is believed for as long as it likes", 0, "", []edit{
+	{"a 5xx is repeated at once in spite of its Retry-After", 0, "", []edit{{"attempt.go", "err.Status/100 != 5 || err.RetryAfter > 0 ||", "err.Status/100 != 5 ||"}, {"attempt.go", "	return c.governor.barred(id, p.target) == nil\n", "	return true\n"}, {"attempt.go", "	if c.governor.barred(id, p.target) != nil {", "	if false {"},
+		{"governor.go", "	if p.ended { // its time", "	if false { // its time"}, {"governor.go", "	if len(p.probes) == 0 {\n		var no", "	if false {\n		var no"}}},
+	{"Retry-After is believed for as long as it likes", 1, "nobody is sent away for long", []edit{
 		{"gate.go", "		d := min(err.RetryAfter, longestSilence)", "		d := err.RetryAfter"},
 		{"landing.go", "	silence := min(err.RetryAfter, longestSilence)", "	silence := err.RetryAfter"},
 	}},
-	{"those who wait for a failure try one after the other", 0, "", []edit{{"landing.go", "if s.again = now.Mono + int64(max(again(s.key, int(s.failures)), silence)); err.Kind == Invalid {", "if s.again = 0; err.Kind == Invalid {"}}},
-	{"refreshes that failed are repeated without a pause", 0, "", []edit{{"schedule.go", "	return s + jitter(of, width)", "	return jitter(of, width)"}}},
-	{"flights without a bound", 0, "", []edit{{"governor.go", "if own := g.tenants[t]; !input && (", "if own := g.tenants[t]; false && !input && ("}}},
-	{"a rejection concerns newer versions too", 0, "", []edit{
+	{"those who wait for a failure try one after the other", 1, "attempts are apart", []edit{{"landing.go", "if s.again = now.Mono + int64(max(again(s.key, int(s.failures)), silence)); err.Kind == Invalid {", "if s.again = 0; err.Kind == Invalid {"}}},
+	{"refreshes that failed are repeated without a pause", 1, "attempts are apart", []edit{{"schedule.go", "	return s + jitter(of, width)", "	return jitter(of, width)"}}},
+	{"flights without a bound", 1, "everything is bounded", []edit{{"governor.go", "if own := g.tenants[t]; !input && (", "if own := g.tenants[t]; false && !input && ("}}},
+	{"a rejection concerns newer versions too", 1, "what is rejected is marked, and nothing else", []edit{
 		{"slot.go", "	case w.rejected != \"\" && w.rejected == v.cred.fingerprint:\n		return false", "	case w.rejected != \"\":\n		return false"},
 		{"flight.go", "	case w.rejected == v.cred.fingerprint:\n		v.marks.Or(markRejected)", "	case w.rejected != \"\":\n		v.marks.Or(markRejected)"},
 	}},
-	{"who rejects a version gets it while its replacement fails", 0, "", []edit{{"flight.go", "v.at(now) != expired && (w.rejected == \"\" || w.rejected != v.cred.fingerprint) {\n		return v.answer(w, now), nil", "v.at(now) != expired {\n		return v.answer(w, now), nil"}}},
-	{"a rejection is forgotten when the issuer gives the same again", 0, "", []edit{{"landing.go", "v.marks.Store(old.marks.Load() & markRejected)", "v.marks.Store(0)"}}},
-	{"one retrieval of a tenant at a time", 0, "", []edit{
+	{"who rejects a version gets it while its replacement fails", 1, "who rejects a version does not get it again", []edit{{"flight.go", "v.at(now) != expired && (w.rejected == \"\" || w.rejected != v.cred.fingerprint) {\n		return v.answer(w, now), nil", "v.at(now) != expired {\n		return v.answer(w, now), nil"}}},
+	{"a rejection is forgotten when the issuer gives the same again", 1, "what is rejected is marked, and nothing else", []edit{{"landing.go", "v.marks.Store(old.marks.Load() & markRejected)", "v.marks.Store(0)"}}},
+	{"one retrieval of a tenant at a time", 1, "nobody waits for nothing", []edit{
 		{"attempt.go", "	asked := clock.Now()\n", "	one, _ := tenantLocks.LoadOrStore(req.Tenant, make(chan struct{}, 1))\n	one.(chan struct{}) <- struct{}{}\n	defer func() { <-one.(chan struct{}) }()\n	asked := clock.Now()\n"},
 		{"attempt.go", "// turnedBack is", "var tenantLocks sync.Map\n\n// turnedBack is"},
 		{"attempt.go", "	\"strings\"\n", "	\"strings\"\n	\"sync\"\n"},
@@ -73,40 +74,39 @@ var bugs = []bug{
 		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Mono >= other.Mono"},
 		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Mono, r.Mono)"},
 	}},
-	{"an issuer's clock is corrected the wrong way", 0, "", []edit{{"credential.go", "v.Expires.Add(-skew(v.Date, sent, clock.Now()))", "v.Expires.Add(skew(v.Date, sent, clock.Now()))"}}},
-	{"a failed login is remembered for hours", 0, "", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = 3 * time.Hour"}}},
-	{"whoever wants more life gets what there is", 0, "", []edit{{"slot.go", "	case w.minTTL > 0 && now.Until", "	case false && now.Until"}}},
-	{"hits mark no use", 0, "", []edit{{"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	return v\n", "	return v\n"}, {"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	marks", "	marks"}, {"refresh.go", "	default:\n		s.wantedLocked()\n", "	default:\n"}}},
-	{"everything is refreshed for ever", 0, "", []edit{{"refresh.go", "	case !forced && !s.wantedLocked():", "	case false:"}}},
-	{"one tenant's trouble is its host's", 0, "", []edit{{"gate.go", "	wide = 3\n", "	wide = 1\n"}}},
-	{"three clients of one tenant are three tenants", 0, "", []edit{{"gate.go", "	if k.Tenant != \"\" {\n		return k.Tenant\n	}\n	return k.Client\n", "	return k.Tenant + k.Client\n"}}},
-	{"a probe long after a block fails those beside it", 0, "", []edit{{"gate.go", "		case b.forgotten(now):\n", "		case false:\n"}, {"flight.go", "(no.err.Kind == Unavailable || no.proving)", "no.err.Kind == Unavailable"}}},
+	{"an issuer's clock is corrected the wrong way", 1, "nobody fails while there is something valid", []edit{{"credential.go", "v.Expires.Add(-skew(v.Date, sent, clock.Now()))", "v.Expires.Add(skew(v.Date, sent, clock.Now()))"}}},
+	{"a failed login is remembered for hours", 1, "nobody is sent away for long", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = 3 * time.Hour"}}},
+	{"whoever wants more life gets what there is", 1, "who asks for more life gets it, or is told", []edit{{"slot.go", "	case w.minTTL > 0 && now.Until", "	case false && now.Until"}}},
+	{"hits mark no use", 1, "refreshes come ahead of the end", []edit{{"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	return v\n", "	return v\n"}, {"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	marks", "	marks"}, {"refresh.go", "	default:\n		s.wantedLocked()\n", "	default:\n"}}},
+	{"everything is refreshed for ever", 1, "what nobody asks for lapses", []edit{{"refresh.go", "	case !forced && !s.wantedLocked():", "	case false:"}}},
+	{"one tenant's trouble is its host's", 1, "nobody fails for nothing", []edit{{"gate.go", "	wide = 3\n", "	wide = 1\n"}}},
+	{"three clients of one tenant are three tenants", 2, "attempts are apart", []edit{{"gate.go", "	if k.Tenant != \"\" {\n		return k.Tenant\n	}\n	return k.Client\n", "	return k.Tenant + k.Client\n"}}},
+	{"a probe long after a block fails those beside it", 1, "nobody fails for nothing", []edit{{"gate.go", "		case b.forgotten(now):\n", "		case false:\n"}, {"flight.go", "(no.err.Kind == Unavailable || no.proving)", "no.err.Kind == Unavailable"}}},
 	{"an input is refused while a probe finds out", 0, "", []edit{{"flight.go", "	p.probe = p.attempt\n	if a.input {\n		p.attempt = 0", "	p.probe = p.attempt\n	if a.input {\n		p.attempt, p.probe = 0, 0"}}},
-	{"an outage is not noticed", 0, "", []edit{{"gate.go", "	enough = 3\n", "	enough = 1 << 30\n"}, {"gate.go", "	wide = 3\n", "	wide = 1 << 30\n"}}},
-	{"429 without a time is nothing", 0, "", []edit{{"gate.go", "	throttled     = 60 * time.Second\n", "	throttled     = time.Millisecond\n"}}},
-	{"everybody is a probe", 0, "", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},
-	{"a failed login is not remembered", 0, "", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = time.Millisecond"}}},
-	{"who tries again at once sets the pace", 0, "", []edit{{"refresh.go", "if now.Mono < f.starts && f.waiters > 0 {", "if false {"}}},
-	{"what comes late replaces what is newer", 0, "", []edit{{"landing.go", "old.cred.life.sent.Mono > cred.life.sent.Mono", "old.cred.life.sent.Mono > cred.life.sent.Mono+int64(time.Hour)"}}},
-	{"who waits for a source that ignores its deadline waits with it", 0, "", []edit{{"attempt.go", "	hard := time.AfterFunc(within, func() {", "	hard := time.AfterFunc(within+time.Hour, func() {"}}},
-	{"probes keep their worker", 0, "", []edit{{"governor.go", "	if p.worker {\n		g.yieldLocked(p)", "	if p.worker && len(p.probes) == 0 {\n		g.yieldLocked(p)"}}},
-	{"a hung issuer has all the workers", 0, "", []edit{{"governor.go", "	maxWorkersPerIssuer = 64\n", "	maxWorkersPerIssuer = 512\n"}}},
-	{"no rate", 0, "", []edit{{"limit.go", "	return (l.most == 0 || l.running < l.most) && now.Mono >= l.next", "	return l.most == 0 || l.running < l.most"}}},
-	{"one more at once than the limit says", 0, "", []edit{{"limit.go", "l.running < l.most)", "l.running <= l.most)"}}},
+	{"an outage is not noticed", 1, "who fails is left alone", []edit{{"gate.go", "	enough = 3\n", "	enough = 1 << 30\n"}, {"gate.go", "	wide = 3\n", "	wide = 1 << 30\n"}}},
+	{"429 without a time is nothing", 2, "who fails is left alone", []edit{{"gate.go", "	throttled     = 60 * time.Second\n", "	throttled     = time.Millisecond\n"}}},
+	{"everybody is a probe", 1, "one probe at a time", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},
+	{"a failed login is not remembered", 1, "who refuses is left alone", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = time.Millisecond"}}},
+	{"who tries again at once sets the pace", 2, "attempts are apart", []edit{{"refresh.go", "if now.Mono < f.starts && f.waiters > 0 {", "if false {"}}},
+	{"what comes late replaces what is newer", 1, "versions never go back", []edit{{"landing.go", "old.cred.life.sent.Mono > cred.life.sent.Mono", "old.cred.life.sent.Mono > cred.life.sent.Mono+int64(time.Hour)"}}},
+	{"who waits for a source that ignores its deadline waits with it", 1, "callers are back in time", []edit{{"attempt.go", "	hard := time.AfterFunc(within, func() {", "	hard := time.AfterFunc(within+time.Hour, func() {"}}},
+	{"probes keep their worker", 1, "refreshes come ahead of the end", []edit{{"governor.go", "	if p.worker {\n		g.yieldLocked(p)", "	if p.worker && len(p.probes) == 0 {\n		g.yieldLocked(p)"}}},
+	{"a hung issuer has all the workers", 1, "a host has its share of workers", []edit{{"governor.go", "	maxWorkersPerIssuer = 64\n", "	maxWorkersPerIssuer = 512\n"}}},
+	{"no rate", 1, "limits hold", []edit{{"limit.go", "	return (l.most == 0 || l.running < l.most) && now.Mono >= l.next", "	return l.most == 0 || l.running < l.most"}}},
+	{"one more at once than the limit says", 1, "limits hold", []edit{{"limit.go", "l.running < l.most)", "l.running <= l.most)"}}},
 	{"tenants stand in one line", 0, "", []edit{
 		{"limit.go", "l.turns.push(p.target.Tenant)", "l.turns.push(\"\")"},
 		{"limit.go", "l.turns.leave(p.target.Tenant, k)", "l.turns.leave(\"\", k)"},
 		{"limit.go", "l.turns.ahead(tenant)", "l.turns.ahead(\"\")"},
 	}},
-	{"what is due is served without a mark while it cannot be replaced", 0, "", []edit{{"landing.go", "			v.marks.Or(markStale)\n", ""}}},
-	{"an input is used though it is due", 0, "", []edit{{"slot.go", "	case w.input && (now.Reached(v.early)", "	case w.input && (false"}}},
-	{"an assertion is used twice", 0, "", []edit{{"chain.go", "	if need.Fresh {", "	if false {"}}},
-	{"tenants share credentials", 0, "", []edit{{"key.go", "		b = appendString(b, r.Tenant)\n", "		b = appendString(b, r.Tenant[:1])\n"}}},
-	{"what nobody can be served stays", 0, "", []edit{{"refresh.go", "		default:\n			return true\n", "		default:\n			c.at(s, now.Mono+int64(time.Hour))\n"}}},
-	{"a handle's first call refreshes nothing", 0, "", []edit{{"flight.go", "if ans.Due || ans.Rejected {", "if false {"}}},
-	{"who leaves before a longer life comes gets nothing", 0, "", []edit{{"flight.go", "	if s != nil && !a.input {", "	if false {"}}},
-	{"what replaced a changed credential counts as asked for", 0, "", []edit{{"changed.go", "	s.wantedLocked() // who", "	// who"}}},
-	{"a refresh that waits in line forgets that another failed meanwhile", 0, "", []edit{{"refresh.go", "	case now.Mono < s.next.Load():\n		return \"\"", "	case false:\n		return \"\""}}},
+	{"what is due is served without a mark while it cannot be replaced", 1, "what could not be replaced is marked", []edit{{"landing.go", "			v.marks.Or(markStale)\n", ""}}},
+	{"an input is used though it is due", 1, "what is derived is not born short", []edit{{"slot.go", "	case w.input && (now.Reached(v.early)", "	case w.input && (false"}}},
+	{"an assertion is used twice", 1, "what is for one exchange is used once", []edit{{"chain.go", "	if need.Fresh {", "	if false {"}}},
+	{"tenants share credentials", 0, "", []edit{{"key.go", "		b = appendString(b, r.Tenant)\n", "		b = appendString(b, r.Tenant[:min(1, len(r.Tenant))])\n"}}},
+	{"what nobody can be served stays", 1, "what has ended goes", []edit{{"refresh.go", "		default:\n			return true\n", "		default:\n			c.at(s, now.Mono+int64(time.Hour))\n"}}},
+	{"a handle's first call refreshes nothing", 1, "refreshes come ahead of the end", []edit{{"flight.go", "if ans.Due || ans.Rejected {", "if false {"}}},
+	{"who leaves before a longer life comes gets nothing", 1, "nobody fails while there is something valid", []edit{{"flight.go", "	if s != nil && !a.input {", "	if false {"}}},
+	{"what replaced a changed credential counts as asked for", 1, "what nobody asks for lapses", []edit{{"changed.go", "	s.wantedLocked() // who", "	// who"}}},
 }
 
 // The simulation finds what is wrong on purpose.
@@ -136,7 +136,7 @@ func TestPlantedBugs(t *testing.T) {
 			if *search {
 				seed, days = 1, 20
 			}
-			run := exec.Command(binary, "-test.run", "^TestSimulation$", "-test.timeout", "5m", "-shorten", "0", fmt.Sprint("-seed=", seed), fmt.Sprint("-seeds=", days))
+			run := exec.Command(binary, "-test.run", "^TestSimulation$", "-test.timeout", "15m", "-shorten", "0", fmt.Sprint("-seed=", seed), fmt.Sprint("-seeds=", days))
 			out, err := run.CombinedOutput()
 			if err == nil {
 				t.Fatalf("not found in %d days from seed %d", days, seed)

@@ -47,7 +47,7 @@ var specs = []spec{
 	{name: "assertion", issuer: 3, resources: 3, lifetimes: []time.Duration{5 * time.Minute}, input: true, timeout: 15 * time.Second},
 	{name: "web", issuer: 2, resources: 3, lifetimes: []time.Duration{30 * time.Minute, 3 * time.Hour}, from: 4, fresh: true, asked: true, timeout: 45 * time.Second},
 	{name: "program", issuer: 4, resources: 2, lifetimes: []time.Duration{time.Hour}, noneSooner: 5 * time.Minute, asked: true, concurrency: 8, rate: 20, timeout: 20 * time.Second},
-	{name: "deep", issuer: 2, resources: 1, lifetimes: []time.Duration{time.Hour}, from: 3, asked: true, timeout: 60 * time.Second},
+	{name: "deep", issuer: 2, resources: 1, lifetimes: []time.Duration{time.Hour}, from: 3, asked: true, concurrency: 1, timeout: 60 * time.Second},
 	{name: "pinned", issuer: 1, resources: 1, lifetimes: []time.Duration{10 * time.Minute}, pin: true, timeout: 20 * time.Second},
 }
 

@@ -377,8 +377,11 @@ func (w *world) flood(f *fault) {
 	}
 	issuers := w.cache.Issuers()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.wantRoom(issuers)
+	w.mu.Unlock()
+	for i := range 5 { // others come, and are not to wait for all that
+		go w.job((f.tenant+1+37*i)%tenants, &call{at: w.now(), deadline: 15 * time.Second})
+	}
 }
 
 // job is a program that begins, and asks for all that its tenant has.
