@@ -53,7 +53,8 @@ func FuzzKeys(f *testing.F) {
 			t.Fatalf("got %v and %v", cred, err)
 		}
 		if err != nil {
-			if e := freshet.AsError(err); e.Kind != freshet.Malformed || !ends && id != "" && secret != "" {
+			odd := strings.ContainsFunc(id+secret+session+account, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+			if e := freshet.AsError(err); e.Kind != freshet.Malformed || !ends && id != "" && secret != "" && !odd {
 				t.Errorf("got %v", err)
 			}
 			return

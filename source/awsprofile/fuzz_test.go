@@ -78,6 +78,8 @@ func FuzzProfiles(f *testing.F) {
 	f.Add("[profile prod]\nregion = \xc3\n", "[prod")
 	f.Add("[profile prod]\nlogin_session = arn\nendpoint_url = "+staticSecret, "\x00")
 	f.Add("[profile prod]\nrole_arn="+role+"\nsource_profile=prod\n", "[prod]\naws_access_key_id = x\n")
+	f.Add("", "[prod]\naws_access_key_id=C\naws_secret_access_key=\x10")
+	f.Add("", "=\"")
 	s := fuzzed(f)
 	f.Fuzz(func(t *testing.T, users, keys string) {
 		put(t, s.places.config, []byte(users))
@@ -112,8 +114,11 @@ func FuzzProfiles(f *testing.F) {
 		case none:
 			t.Error("a profile without credentials is accepted")
 		case static:
-			if cred, err := c.obtain(t.Context(), base, static); err != nil || cred.AWS().AccessKeyID == "" || cred.AWS().SecretAccessKey == "" {
-				t.Errorf("got %v, %v", cred, err)
+			cred, err := c.obtain(t.Context(), base, static)
+			if err != nil {
+				checkError(t, err, freshet.Malformed) // characters that no keys have
+			} else if cred.AWS().AccessKeyID == "" || cred.AWS().SecretAccessKey == "" {
+				t.Errorf("got %v", cred)
 			}
 		}
 	})

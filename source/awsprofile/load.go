@@ -32,7 +32,15 @@ func (s *Source) load(ctx context.Context) (*config.SharedConfig, error) {
 	return profile, nil
 }
 
-func (s *Source) parse(ctx context.Context) (*config.SharedConfig, error) {
+// errUnreadable is for a file that the SDK's reader cannot get through.
+var errUnreadable = errors.New("not readable")
+
+func (s *Source) parse(ctx context.Context) (_ *config.SharedConfig, err error) {
+	defer func() { // config 1.33 panics at a value that is one quotation mark
+		if recover() != nil {
+			err = errUnreadable
+		}
+	}()
 	profile, err := config.LoadSharedConfigProfile(ctx, s.cfg.Profile, func(o *config.LoadSharedConfigOptions) {
 		o.ConfigFiles, o.CredentialsFiles = []string{s.places.config}, []string{s.places.credentials}
 	})
@@ -46,6 +54,11 @@ func (s *Source) parse(ctx context.Context) (*config.SharedConfig, error) {
 func (s *Source) refused(err error, names []string) *freshet.Error {
 	e := &freshet.Error{Kind: freshet.Invalid, Why: label(s.cfg.Profile) + ": not usable", Cause: err}
 	e.Hint = "aws configure list --profile " + quote(s.cfg.Profile) + " shows what AWS's own tools make of it"
+	if err == errUnreadable {
+		e.Why = "neither " + s.places.config + " nor " + s.places.credentials + " can be used: AWS's SDK fails at one of them"
+		e.Hint = "look for a value that is a single quotation mark"
+		return e
+	}
 	if r, ok := errors.AsType[config.SharedConfigAssumeRoleError](err); ok {
 		e.Why = label(s.cfg.Profile) + ": its source_profile, " + quote(r.Profile) + ", has no credentials or does not exist"
 		e.Hint = have(names)

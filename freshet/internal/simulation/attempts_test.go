@@ -84,7 +84,9 @@ func (m *model) spaced(k *key, c *retrieval) {
 			m.breaks("attempts are apart", k, "retrieval %d is repeated in its flight after %v: %v", prev.n, c.started-prev.over(), prev.err)
 		}
 	case prev.granted:
-		hasty = held && c.started-prev.started < apart(g.life)-g.doubt/10
+		// What is rejected is no input, however short ago it came.
+		needed := g != nil && g.refused.at != 0 && specs[k.id].input
+		hasty = held && !needed && c.started-prev.started < apart(g.life)-g.doubt/10
 		if hasty && k.hasty {
 			m.breaks("attempts are apart", k, "retrieval %d comes %v after the last, and that had come as soon", c.n, c.started-prev.started)
 		}

@@ -43,7 +43,7 @@ var bugs = []bug{
 		{"governor.go", "	p.probes, no = g.passLocked(&p.keys, clock.Now())\n	return no", "	p.probes, no = g.passLocked(&p.keys, clock.Now())\n	no = nil\n	return no"},
 		{"governor.go", "if len(p.probes) == 0 {", "if false {"},
 	}},
-	{"a 5xx is repeated at once in spite of its Retry-After", 0, "", []edit{{"attempt.go", "err.Status/100 != 5 || err.RetryAfter > 0 ||", "err.Status/100 != 5 ||"}, {"attempt.go", "	return c.governor.barred(id, p.target) == nil\n", "	return true\n"}, {"attempt.go", "	if c.governor.barred(id, p.target) != nil {", "	if false {"},
+	{"a 5xx is repeated at once in spite of its Retry-After", 1, "attempts are apart", []edit{{"attempt.go", "err.Status/100 != 5 || err.RetryAfter > 0 ||", "err.Status/100 != 5 ||"}, {"attempt.go", "	return c.governor.barred(id, p.target) == nil\n", "	return true\n"}, {"attempt.go", "	if c.governor.barred(id, p.target) != nil {", "	if false {"},
 		{"governor.go", "	if p.ended { // its time", "	if false { // its time"}, {"governor.go", "	if len(p.probes) == 0 {\n		var no", "	if false {\n		var no"}}},
 	{"Retry-After is believed for as long as it likes", 1, "nobody is sent away for long", []edit{
 		{"gate.go", "		d := min(err.RetryAfter, longestSilence)", "		d := err.RetryAfter"},
@@ -63,14 +63,14 @@ var bugs = []bug{
 		{"attempt.go", "// turnedBack is", "var tenantLocks sync.Map\n\n// turnedBack is"},
 		{"attempt.go", "	\"strings\"\n", "	\"strings\"\n	\"sync\"\n"},
 	}},
-	{"a slot of a limit is held while an input resolves", 0, "", []edit{
+	{"a slot of a limit is held while an input resolves", 3, "nobody waits for nothing", []edit{
 		{"attempt.go", "	if id.deriver != nil {\n", "	if err := c.acquire(ctx, &id.limit, p); err != nil {\n		return nil, err\n	}\n	if id.deriver != nil {\n"},
 	}},
-	{"the wall clock alone", 0, "", []edit{
+	{"the wall clock alone", 1, "nothing is served past its floor", []edit{
 		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Wall >= other.Wall"},
 		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Wall, r.Wall)"},
 	}},
-	{"the monotonic clock alone", 0, "", []edit{
+	{"the monotonic clock alone", 1, "nothing is served past its floor", []edit{
 		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Mono >= other.Mono"},
 		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Mono, r.Mono)"},
 	}},
@@ -80,9 +80,8 @@ var bugs = []bug{
 	{"hits mark no use", 1, "refreshes come ahead of the end", []edit{{"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	return v\n", "	return v\n"}, {"slot.go", "	if s.used.Load() != usedNow {\n		s.used.Store(usedNow)\n	}\n	marks", "	marks"}, {"refresh.go", "	default:\n		s.wantedLocked()\n", "	default:\n"}}},
 	{"everything is refreshed for ever", 1, "what nobody asks for lapses", []edit{{"refresh.go", "	case !forced && !s.wantedLocked():", "	case false:"}}},
 	{"one tenant's trouble is its host's", 1, "nobody fails for nothing", []edit{{"gate.go", "	wide = 3\n", "	wide = 1\n"}}},
-	{"three clients of one tenant are three tenants", 2, "attempts are apart", []edit{{"gate.go", "	if k.Tenant != \"\" {\n		return k.Tenant\n	}\n	return k.Client\n", "	return k.Tenant + k.Client\n"}}},
 	{"a probe long after a block fails those beside it", 1, "nobody fails for nothing", []edit{{"gate.go", "		case b.forgotten(now):\n", "		case false:\n"}, {"flight.go", "(no.err.Kind == Unavailable || no.proving)", "no.err.Kind == Unavailable"}}},
-	{"an input is refused while a probe finds out", 0, "", []edit{{"flight.go", "	p.probe = p.attempt\n	if a.input {\n		p.attempt = 0", "	p.probe = p.attempt\n	if a.input {\n		p.attempt, p.probe = 0, 0"}}},
+	{"an input is refused while a probe finds out", 15, "nobody fails for nothing", []edit{{"flight.go", "	p.probe = p.attempt\n	if a.input {\n		p.attempt = 0", "	p.probe = p.attempt\n	if a.input {\n		p.attempt, p.probe = 0, 0"}}},
 	{"an outage is not noticed", 1, "who fails is left alone", []edit{{"gate.go", "	enough = 3\n", "	enough = 1 << 30\n"}, {"gate.go", "	wide = 3\n", "	wide = 1 << 30\n"}}},
 	{"429 without a time is nothing", 2, "who fails is left alone", []edit{{"gate.go", "	throttled     = 60 * time.Second\n", "	throttled     = time.Millisecond\n"}}},
 	{"everybody is a probe", 1, "one probe at a time", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},
@@ -94,7 +93,7 @@ var bugs = []bug{
 	{"a hung issuer has all the workers", 1, "a host has its share of workers", []edit{{"governor.go", "	maxWorkersPerIssuer = 64\n", "	maxWorkersPerIssuer = 512\n"}}},
 	{"no rate", 1, "limits hold", []edit{{"limit.go", "	return (l.most == 0 || l.running < l.most) && now.Mono >= l.next", "	return l.most == 0 || l.running < l.most"}}},
 	{"one more at once than the limit says", 1, "limits hold", []edit{{"limit.go", "l.running < l.most)", "l.running <= l.most)"}}},
-	{"tenants stand in one line", 0, "", []edit{
+	{"tenants stand in one line", 1, "nobody fails for nothing", []edit{
 		{"limit.go", "l.turns.push(p.target.Tenant)", "l.turns.push(\"\")"},
 		{"limit.go", "l.turns.leave(p.target.Tenant, k)", "l.turns.leave(\"\", k)"},
 		{"limit.go", "l.turns.ahead(tenant)", "l.turns.ahead(\"\")"},
@@ -102,7 +101,7 @@ var bugs = []bug{
 	{"what is due is served without a mark while it cannot be replaced", 1, "what could not be replaced is marked", []edit{{"landing.go", "			v.marks.Or(markStale)\n", ""}}},
 	{"an input is used though it is due", 1, "what is derived is not born short", []edit{{"slot.go", "	case w.input && (now.Reached(v.early)", "	case w.input && (false"}}},
 	{"an assertion is used twice", 1, "what is for one exchange is used once", []edit{{"chain.go", "	if need.Fresh {", "	if false {"}}},
-	{"tenants share credentials", 0, "", []edit{{"key.go", "		b = appendString(b, r.Tenant)\n", "		b = appendString(b, r.Tenant[:min(1, len(r.Tenant))])\n"}}},
+	{"tenants share credentials", 1, "nobody gets another's", []edit{{"key.go", "		b = appendString(b, r.Tenant)\n", "		b = appendString(b, r.Tenant[:min(1, len(r.Tenant))])\n"}}},
 	{"what nobody can be served stays", 1, "what has ended goes", []edit{{"refresh.go", "		default:\n			return true\n", "		default:\n			c.at(s, now.Mono+int64(time.Hour))\n"}}},
 	{"a handle's first call refreshes nothing", 1, "refreshes come ahead of the end", []edit{{"flight.go", "if ans.Due || ans.Rejected {", "if false {"}}},
 	{"who leaves before a longer life comes gets nothing", 1, "nobody fails while there is something valid", []edit{{"flight.go", "	if s != nil && !a.input {", "	if false {"}}},
