@@ -1,4 +1,4 @@
-// Package simulation plays days in the life of a freshet.Cache in virtual time, and checks after every event that it kept its
+// Package simulation plays days in the life of a freshet.Cache in virtual time, and checks after every event what can be told from outside of its
 // promises. All of it is test code:
 //
 //	go test -run TestSimulation                          two days
