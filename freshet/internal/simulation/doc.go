@@ -1,10 +1,10 @@
-// Package simulation plays days in the life of a freshet.Cache in virtual time, and checks after every event what can be told from outside of its
-// promises. All of it is test code:
+// Package simulation plays days in the life of a freshet.Cache in virtual time, and checks after every event what of its promises
+// can be told from outside. All of it is test code:
 //
 //	go test -run TestSimulation                          two days
 //	go test -run TestSimulation -seeds 1000              as many as one likes
 //	go test -run TestSimulation -plan "seed=3 until=2h"  one, or the part of it that a failure printed
-//	go test -run TestPlantedBugs -bugs                   does it find what is wrong on purpose?
+//	go test -run TestPlantedBugs -bugs                   does it find what was planted?
 //
 // The engine is the real one, and nothing of it is replaced but the clock (testing/synctest) and what jitter is drawn from. A plan
 // is drawn from a seed: 5,000 keys of 200 tenants at 5 issuers, callers through the day, and what goes wrong. The world plays
