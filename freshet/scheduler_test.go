@@ -376,3 +376,37 @@ func TestScheduleIsAHeap(t *testing.T) {
 		}
 	})
 }
+
+// A refresh waits for a worker; meanwhile a caller, who needs none, has tried and failed.
+func TestRefreshInLineHeedsAFailureMeanwhile(t *testing.T) {
+	for _, pinned := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			crowd, src := &fake{varies: FieldTenant}, &fake{}
+			c := newCache(t, CacheConfig{})
+			other := add(t, c, IdentityConfig{Name: "crowd", Source: crowd, Issuer: "issuer"})
+			id := add(t, c, IdentityConfig{Name: "one", Source: src, Issuer: "issuer", Pin: pinned})
+			for i := range maxWorkersPerIssuer + 6 {
+				mustGet(t, other, Request{Tenant: fmt.Sprint(i)})
+			}
+			first := mustGet(t, id, Request{}).Credential.Fingerprint()
+			crowd.slow(10 * time.Minute)
+			src.fail(errDown)
+			other.Changed() // which keeps every worker for a minute
+			id.Changed()
+			time.Sleep(45 * time.Second)
+			if _, err := id.Get(t.Context(), Request{Rejected: first}); err == nil {
+				t.Fatal("got a credential of a source that fails")
+			}
+			time.Sleep(5 * time.Minute)
+			times := src.called()
+			if len(times) < 3 {
+				t.Fatalf("%d attempts, want another", len(times))
+			}
+			for i := 2; i < len(times); i++ {
+				if d := times[i].Sub(times[i-1]); d < 30*time.Second {
+					t.Errorf("pinned: %v: an attempt came %v after the last one failed", pinned, d)
+				}
+			}
+		})
+	}
+}
