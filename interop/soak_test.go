@@ -282,12 +282,17 @@ func (h held) String() string {
 func (s *soak) quiesce(t *testing.T, before *held) held {
 	t.Helper()
 	http.DefaultClient.CloseIdleConnections()
-	var last held
+	var last held // in the beginning, the most of those that are alike
 	steady := 0
 	err := party.Poll(90*time.Second, func() error {
 		h := s.count(t)
-		if h.children+h.strays+h.flights == 0 && h.goroutines == last.goroutines && h.descriptors == last.descriptors {
+		// The connection of the count before may linger on a busy machine: a descriptor and two goroutines.
+		alike := max(h.goroutines, last.goroutines)-min(h.goroutines, last.goroutines) <= 2 && max(h.descriptors, last.descriptors)-min(h.descriptors, last.descriptors) <= 1
+		if h.children+h.strays+h.flights == 0 && alike {
 			steady++
+			if before == nil {
+				h.goroutines, h.descriptors = max(h.goroutines, last.goroutines), max(h.descriptors, last.descriptors)
+			}
 		} else {
 			steady = 0
 		}
