@@ -318,6 +318,43 @@ func TestWaiterLeavesAtItsOwnDeadline(t *testing.T) {
 	<-done
 }
 
+// TestConnectedProcessesAreAnsweredOnABusyMachine answers in a program whose other goroutines leave the holder little time: it may
+// be put aside at any point for longer than it waits for those who have not quite connected.
+func TestConnectedProcessesAreAnsweredOnABusyMachine(t *testing.T) {
+	const waiting = 2000
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conns := make([]net.Conn, waiting)
+	for i := range conns {
+		if conns[i], err = net.Dial("unix", path); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var over atomic.Bool
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for !over.Load() {
+			}
+		})
+	}
+	answerAll(l, []byte("answer"))
+	over.Store(true)
+	busy.Wait()
+	l.Close()
+	for i, c := range conns {
+		if b, err := io.ReadAll(c); err != nil || string(b) != "answer" {
+			t.Fatalf("process %d of %d got %q, %v", i+1, waiting, b, err)
+		}
+	}
+}
+
 func TestPanicGivesUpTheLock(t *testing.T) {
 	p := point(t)
 	func() {
