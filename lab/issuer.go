@@ -50,8 +50,8 @@ func (s Settings) lifetime() time.Duration {
 	return s.Lifetime
 }
 
-// expires is when what is given now ends, by the same clock. It is a whole second, the first by which the lifetime has passed: a token's exp has
-// no fractions, and none is born shorter than it was said to be.
+// expires is when what is given now ends, by the same clock. It is a whole second, the first by which the lifetime has passed: a
+// token's exp has no fractions, and none is born shorter than it was said to be.
 func (s Settings) expires(now time.Time) time.Time {
 	return now.Add(s.lifetime() + time.Second - 1).Truncate(time.Second)
 }
