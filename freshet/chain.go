@@ -73,11 +73,13 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	key := string(appendKey(nil, id, &req))
 	p, no := c.governor.admit(id, id.target(key), true)
 	for no != nil {
-		if now := clock.Now(); !no.proving || tooLong(ctx, time.Duration(no.until-now.Mono)) {
+		now := clock.Now()
+		wait := time.Duration(no.until - now.Mono)
+		if !no.proving || tooLong(ctx, wait) {
 			return nil, no.at(now).of(id)
 		}
 		select { // for what a probe finds out
-		case <-time.After(time.Duration(no.until - clock.Now().Mono)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, AsError(ctx.Err()).of(id)
 		}

@@ -45,8 +45,8 @@ type gateKey struct {
 // gate is what is held against an issuer, or against an identity at its issuer. There is none for those who do well.
 //
 // Blocked until a time; then one flight, the probe, finds out whether that is over, while others are refused as before; its
-// success opens the gate, and its failure blocks again, for longer. If nobody asks for an hour, or as long again as it was shut,
-// it is forgotten.
+// success opens the gate, and its failure blocks again, for longer. If nobody asks for an hour, or for as long again as it was
+// shut if that is longer, it is forgotten.
 type gate struct {
 	key      gateKey
 	failures int       // in a row

@@ -231,11 +231,7 @@ func (c *Cache) leave(id *Identity, p *permit) {
 		g.yieldLocked(p)
 	}
 	g.returnLocked(p)
-	if p.slot {
-		p.slot = false
-		g.releaseLocked(&id.limit)
-		c.awaitNext(&id.limit, clock.Now())
-	}
+	c.vacateLocked(&id.limit, p)
 	g.countLocked(p, -1)
 	if g.total == 0 && g.drained != nil {
 		close(g.drained)

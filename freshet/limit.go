@@ -133,11 +133,7 @@ func (l *limit) observe(took time.Duration) {
 // handBack gives a slot back that was not used.
 func (c *Cache) handBack(l *limit, p *permit) {
 	c.governor.mu.Lock()
-	if p.slot {
-		p.slot = false
-		c.governor.releaseLocked(l)
-		c.awaitNext(l, clock.Now())
-	}
+	c.vacateLocked(l, p)
 	c.governor.mu.Unlock()
 	c.dispatch()
 }
@@ -148,12 +144,19 @@ func (c *Cache) release(l *limit, p *permit, took time.Duration) {
 		return
 	}
 	c.governor.mu.Lock()
-	p.slot = false
 	l.observe(took)
-	c.governor.releaseLocked(l)
-	c.awaitNext(l, clock.Now())
+	c.vacateLocked(l, p)
 	c.governor.mu.Unlock()
 	c.dispatch()
+}
+
+// vacateLocked gives a flight's slot back, if it has one. Whoever calls it calls [Cache.dispatch] thereafter.
+func (c *Cache) vacateLocked(l *limit, p *permit) {
+	if p.slot {
+		p.slot = false
+		c.governor.releaseLocked(l)
+		c.awaitNext(l, clock.Now())
+	}
 }
 
 // releaseLocked gives a slot back and passes it on.
