@@ -192,19 +192,10 @@ func (m *model) limited(k *key, c *retrieval) {
 	if s.rate == 0 {
 		return
 	}
-	src := source{id: k.id, version: c.version}
-	var lately []time.Duration
-	for known, times := range m.begun {
-		if *known == src {
-			lately = append(slices.DeleteFunc(times, func(at time.Duration) bool { return at <= c.started-time.Second }), c.started)
-			m.begun[known] = lately
-		}
-	}
-	if lately == nil {
-		m.begun[&src] = []time.Duration{c.started}
-	}
-	if len(lately) > int(s.rate)+2 {
-		m.breaks("limits hold", k, "%d retrievals began within a second", len(lately))
+	lately := slices.DeleteFunc(m.begun[of], func(at time.Duration) bool { return at <= c.started-time.Second })
+	m.begun[of] = append(lately, c.started)
+	if len(m.begun[of]) > int(s.rate)+2 {
+		m.breaks("limits hold", k, "%d retrievals began within a second", len(m.begun[of]))
 	}
 }
 

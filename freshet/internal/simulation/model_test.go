@@ -19,9 +19,9 @@ type model struct {
 	bans    map[freshet.Target]ban
 	silent  map[silence]time.Duration // until when
 	targets map[freshet.Target]*state
-	begun   map[*source][]time.Duration // of limited identities: retrievals of the last second
-	running map[string]int              // limited identity and version → retrievals under way
-	workers map[string][]span           // host → refreshes that nobody waited for
+	begun   map[string][]time.Duration // limited identity and version → retrievals that began in the last second
+	running map[string]int             // limited identity and version → retrievals under way
+	workers map[string][]span          // host → refreshes that nobody waited for
 }
 
 // violation is a rule that was broken.
@@ -116,7 +116,7 @@ type refusal struct{ at time.Duration } // when somebody told first; 0: nobody d
 func newModel(w *world) *model {
 	return &model{
 		w: w, history: &history{}, bans: make(map[freshet.Target]ban), silent: make(map[silence]time.Duration),
-		targets: make(map[freshet.Target]*state), begun: make(map[*source][]time.Duration), running: make(map[string]int),
+		targets: make(map[freshet.Target]*state), begun: make(map[string][]time.Duration), running: make(map[string]int),
 		workers: make(map[string][]span),
 	}
 }
