@@ -3,6 +3,7 @@ package freshet
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,35 @@ func TestCallersAreHeldForTheNextAttempt(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Keys held for the same moment draw lots for the probe: the first to come may be the one that its issuer cannot serve.
+func TestProbeIsDrawnAmongThoseHeld(t *testing.T) {
+	probes := make(map[string]int)
+	for range 60 {
+		synctest.Test(t, func(t *testing.T) {
+			src := newIssuer("idp", "app")
+			id := alone(t, src)
+			src.fail(after(errThrottled, 10*time.Second))
+			mustFail(t, id, Request{})
+			src.fail(nil)
+			var probe atomic.Pointer[string]
+			src.answer(func(_ int64, req Request) (*Credential, error) {
+				probe.CompareAndSwap(nil, &req.Scopes[0])
+				return NewBearer("token", "", Validity{Lifetime: time.Hour})
+			})
+			var got answers
+			for _, scope := range []string{"a", "b", "c"} {
+				got.ask(t.Context(), 1, id, Request{Scopes: []string{scope}, Hold: time.Minute})
+				synctest.Wait() // one after the other
+			}
+			got.want(t, 3, 0)
+			probes[*probe.Load()]++
+		})
+	}
+	if len(probes) != 3 {
+		t.Errorf("the first to be asked for were %v, want each of three at times", probes)
 	}
 }
 

@@ -1,9 +1,11 @@
 package freshet
 
 import (
+	"math"
 	"sync"
 	"time"
 
+	"freshet.dev/freshet/internal/chance"
 	"freshet.dev/freshet/internal/clock"
 )
 
@@ -24,7 +26,7 @@ const (
 // A change takes O(log slots). A step of the wall clock takes O(slots), once.
 type scheduler struct {
 	mu      sync.Mutex
-	heap    []*slot // a binary heap by wake; each knows its place
+	heap    []*slot // a binary heap, the first to wake on top; each knows its place
 	timer   *time.Timer
 	armed   int64 // monotonic: when the timer fires; 0 if it does not
 	gap     int64 // wall − monotonic as of the last pass; 0 before the first
@@ -41,7 +43,7 @@ func (c *Cache) at(s *slot, wake int64) bool {
 	if x.closed {
 		return false
 	}
-	s.wake = wake
+	s.wake, s.draw = wake, int32(chance.Below(s.key, math.MaxInt32))
 	if s.heaped == 0 {
 		x.heap = append(x.heap, s)
 		s.heaped = int32(len(x.heap))
@@ -190,10 +192,16 @@ func (x *scheduler) settle(i int) {
 	}
 }
 
+// before orders the heap. Many may be held for one moment, and the first of them is the probe: a draw decides, so that no key is it
+// time after time, which may be the one that fails.
+func (s *slot) before(other *slot) bool {
+	return s.wake < other.wake || s.wake == other.wake && s.draw < other.draw
+}
+
 func (x *scheduler) up(i int) (moved bool) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if x.heap[parent].wake <= x.heap[i].wake {
+		if !x.heap[i].before(x.heap[parent]) {
 			break
 		}
 		x.swap(i, parent)
@@ -208,10 +216,10 @@ func (x *scheduler) down(i int) {
 		if child >= len(x.heap) {
 			return
 		}
-		if right := child + 1; right < len(x.heap) && x.heap[right].wake < x.heap[child].wake {
+		if right := child + 1; right < len(x.heap) && x.heap[right].before(x.heap[child]) {
 			child = right
 		}
-		if x.heap[i].wake <= x.heap[child].wake {
+		if !x.heap[child].before(x.heap[i]) {
 			return
 		}
 		x.swap(i, child)

@@ -35,6 +35,7 @@ type slot struct {
 
 	wake   int64 // monotonic: when the scheduler looks at it, under scheduler.mu
 	heaped int32 // its place in the scheduler's heap, from 1; 0: it is in none. Under scheduler.mu
+	draw   int32 // puts it before or after others of the same wake. Under scheduler.mu
 }
 
 // Who looks at slot.used, each a bit that it clears: the hand that evicts what is not asked for, and the scheduler, which lets
