@@ -32,7 +32,7 @@ func (c *Cache) fly(f *flight) {
 		c.land(f, nil, timedOut(within, context.DeadlineExceeded), Event{})
 	})
 	defer hard.Stop()
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(f.slot.key), Reason: f.reason, Target: p.target, Started: Now()}
+	e := Event{Identity: id.name, Kind: id.kind, Key: wholeKey(id, f.slot.key), Reason: f.reason, Target: p.target, Started: Now()}
 	// Deferred, because runtime.Goexit in a source (a test's FailNow, say) runs what is deferred and nothing else.
 	cred, err := (*Credential)(nil), error(Errorf(Bug, "source ended its goroutine"))
 	defer func() {
@@ -116,7 +116,7 @@ func (c *Cache) attempt(ctx context.Context, id *Identity, req Request, e *Event
 		if req.Input == nil {
 			break
 		}
-		if lives := schedule("", req.Input.life, 0); lives.at(clock.Now()) != expired {
+		if !clock.Now().Reached(req.Input.until()) {
 			break
 		}
 		c.handBack(&id.limit, p) // it waited in line for longer than its input had left
@@ -158,7 +158,7 @@ func (c *Cache) resolve(ctx context.Context, id *Identity, req *Request, e *Even
 	if err != nil {
 		return err
 	}
-	req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.fingerprint
+	req.Input, e.Input, e.InputFingerprint = input, id.from.name, input.reckon()
 	return nil
 }
 
@@ -167,11 +167,13 @@ func usable(cred *Credential, req *Request) error {
 	if cred == nil || cred.credential == nil {
 		return Errorf(Bug, "source returned neither a credential nor an error")
 	}
-	switch p := schedule("", cred.life, 0); {
-	case p.at(clock.Now()) == expired:
+	if clock.Now().Reached(cred.until()) {
 		return Errorf(Malformed, "answer had expired already")
-	case req.Audience != "" && cred.audience != nil && !slices.Contains(cred.audience, req.Audience):
-		return Errorf(Malformed, "answer is a token for another audience than was asked for")
+	}
+	if req.Audience != "" {
+		if audience := cred.Audience(); audience != nil && !slices.Contains(audience, req.Audience) {
+			return Errorf(Malformed, "answer is a token for another audience than was asked for")
+		}
 	}
 	return nil
 }

@@ -19,10 +19,10 @@ func audit(t *testing.T, c *Cache) {
 	for _, id := range c.identities {
 		var own int64
 		for i, s := range id.ring.slots {
-			if s.place != i || s.gone || c.index.find(s.hash, []byte(s.key)) != s {
+			if int(s.place) != i || s.gone || c.index.find(s.id, s.hash, []byte(s.key)) != s {
 				t.Errorf("slot %d of %s: place %d, gone %v, or not in the index", i, id.name, s.place, s.gone)
 			}
-			own += s.size
+			own += int64(s.size)
 		}
 		if own != id.ring.size {
 			t.Errorf("%s accounts for %d bytes, its slots for %d", id.name, id.ring.size, own)
@@ -191,7 +191,7 @@ func TestEvictedEntryIsNotJoined(t *testing.T) {
 		c := newCache(t, CacheConfig{})
 		id := add(t, c, IdentityConfig{Source: &fake{}})
 		a := &ask{id: id, key: string(appendKey(nil, id, &Request{}))}
-		a.hash = hashKey([]byte(a.key))
+		a.hash = hashKey(id, []byte(a.key))
 		s := c.slot(a)
 		c.mu.Lock() // evicted between a caller's finding it and its joining it
 		if !c.evictLocked(&id.ring, nil) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"freshet.dev/freshet/internal/clock"
@@ -23,7 +24,7 @@ const (
 	defaultBytes   = 256 << 20
 
 	// entryBytes is what an entry costs beyond its secrets and key: slot, version, credential, places in table and ring.
-	entryBytes = 500
+	entryBytes = 300
 )
 
 // Cache holds the credentials of any number of identities. Its methods may be called by many goroutines.
@@ -157,18 +158,18 @@ func (c *Cache) Stats() Stats {
 // slot returns the slot of a key, made if there is none; nil if the identity was removed.
 func (c *Cache) slot(a *ask) *slot {
 	key := []byte(a.key)
-	if s := c.index.find(a.hash, key); s != nil {
+	if s := c.index.find(a.id, a.hash, key); s != nil {
 		return s
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.index.find(a.hash, key); s != nil {
+	if s := c.index.find(a.id, a.hash, key); s != nil {
 		return s
 	}
 	if a.id.removed {
 		return nil
 	}
-	s := &slot{id: a.id, key: a.key, hash: a.hash, place: len(a.id.ring.slots)}
+	s := &slot{id: a.id, key: a.key, hash: a.hash, place: int32(len(a.id.ring.slots))}
 	a.id.ring.slots = append(a.id.ring.slots, s)
 	c.index.put(s)
 	c.count++
@@ -199,7 +200,7 @@ func (c *Cache) drop(s *slot) {
 	now := clock.Now()
 	s.mu.Lock()
 	v := s.cur.Load()
-	idle := !s.gone && s.flight == nil && s.late == 0 && !s.pinned && s.again <= now.Mono && (v == nil || v.at(now) == expired)
+	idle := !s.gone && s.flight == nil && s.past().late == 0 && !s.pinned && s.past().again <= now.Mono && (v == nil || v.at(now) == expired)
 	if idle {
 		s.gone = true
 		s.cur.Store(nil)
@@ -211,8 +212,9 @@ func (c *Cache) drop(s *slot) {
 }
 
 func (c *Cache) resizeLocked(s *slot, size int64) {
-	delta := size - s.size
-	s.size = size
+	size = min(size, math.MaxInt32)
+	delta := size - int64(s.size)
+	s.size = int32(size)
 	s.id.ring.size += delta
 	c.size += delta
 }
@@ -289,7 +291,7 @@ func (s *slot) evict(now clock.Reading) bool {
 	if s.flight != nil || s.pinned {
 		return false
 	}
-	if v := s.cur.Load(); v != nil && v.at(now) != expired && s.used.And(^uint32(usedByHand))&usedByHand != 0 {
+	if v := s.cur.Load(); v != nil && v.at(now) != expired && s.flags.And(^uint32(usedByHand))&usedByHand != 0 {
 		return false
 	}
 	s.gone = true

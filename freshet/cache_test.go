@@ -62,7 +62,7 @@ func TestReaderSeesOneVersionWhole(t *testing.T) {
 					return
 				}
 				s.mu.Lock()
-				s.publishLocked(cred, cred.life.sent)
+				s.publishLocked(cred, cred.sent)
 				s.mu.Unlock()
 			}
 		}
@@ -142,13 +142,13 @@ func TestHitTakesNoLock(t *testing.T) {
 			s := h.slot.Load()
 			switch state {
 			case "due, refreshing":
-				s.next.Store(0)
+				s.pardon()
 				mustGet(t, id, req)
 			case "stale":
 				src.fail(errDown)
-				s.next.Store(0)
+				s.pardon()
 				mustGet(t, id, req)
-				for s.busy.Load() {
+				for s.flags.Load()&busy != 0 {
 				}
 			case "rejected, refreshing":
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -226,4 +226,11 @@ func TestMemoryAnswersWhoseContextHasEnded(t *testing.T) {
 			t.Errorf("%d: a hit: got %v, %v", i, a.Credential, err)
 		}
 	}
+}
+
+// pardon has a due slot replaced at its next hit, however short ago the last attempt was.
+func (s *slot) pardon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pardonLocked()
 }

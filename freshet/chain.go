@@ -52,8 +52,8 @@ func (id *Identity) input(ctx context.Context, need Need) (*Credential, error) {
 		return id.single(ctx, req)
 	}
 	key := appendKey(nil, id, &req)
-	a := &ask{id: id, key: string(key), hash: hashKey(key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected, input: true}}
-	if s := id.cache.index.find(a.hash, key); s != nil {
+	a := &ask{id: id, key: string(key), hash: hashKey(id, key), wish: wish{minTTL: req.MinTTL, rejected: req.Rejected, input: true}}
+	if s := id.cache.index.find(a.id, a.hash, key); s != nil {
 		if ans, ok := s.hit(&a.wish); ok {
 			return ans.Credential, nil
 		}
@@ -91,13 +91,13 @@ func (id *Identity) single(ctx context.Context, req Request) (*Credential, error
 	defer func() { c.governor.report(p, failure) }()
 	hard := time.AfterFunc(id.timeout, func() { c.governor.report(p, timedOut(id.timeout, context.DeadlineExceeded)) }) // a source may be deaf
 	defer hard.Stop()
-	e := Event{Identity: id.name, Kind: id.kind, Key: Secret(key), Reason: ReasonInput, Target: p.target, Started: Now()}
+	e := Event{Identity: id.name, Kind: id.kind, Key: wholeKey(id, key), Reason: ReasonInput, Target: p.target, Started: Now()}
 	cred, err := c.retrieve(WithAncestry(ctx, append(slices.Clip(Ancestry(ctx)), id.name)...), id, keyRequest(key, id), &e, p)
 	if err != nil {
 		err = AsError(err).of(id)
 		e.Err = AsError(err)
 	} else {
-		e.Fingerprint, e.Expires = cred.fingerprint, cred.Expires()
+		e.Fingerprint, e.Expires = cred.reckon(), cred.Expires()
 	}
 	failure = e.Err
 	c.observe(e)

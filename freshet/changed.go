@@ -50,9 +50,3 @@ func (s *slot) renewLocked(now clock.Reading) {
 	s.wantedLocked() // who asked for what this replaces did not ask for the next
 	c.enqueueLocked(s, now)
 }
-
-// pardonLocked forgets the slot's failures.
-func (s *slot) pardonLocked() {
-	s.failures, s.forced, s.again, s.err = 0, 0, 0, nil
-	s.next.Store(0)
-}

@@ -358,13 +358,13 @@ func wantQuiet(t *testing.T, c *Cache) {
 		g.mu.Unlock()
 		for _, s := range id.ring.slots {
 			s.mu.Lock()
-			if s.flight != nil || s.queued || s.busy.Load() || s.late != 0 {
-				t.Errorf("a key of %s: flight %v, queued %v, busy %v, %d late", id.name, s.flight != nil, s.queued, s.busy.Load(), s.late)
+			if s.flight != nil || s.queued || s.flags.Load()&busy != 0 || s.past().late != 0 {
+				t.Errorf("a key of %s: flight %v, queued %v, busy %v, %d late", id.name, s.flight != nil, s.queued, s.flags.Load()&busy != 0, s.past().late)
 			}
 			v := s.cur.Load()
 			s.mu.Unlock()
 			c.scheduler.mu.Lock()
-			if s.heaped == 0 && !c.scheduler.closed && !(v != nil && v.calm == clock.Never) {
+			if s.heaped == 0 && !c.scheduler.closed && !(v != nil && v.due == clock.Never) {
 				t.Errorf("a key of %s that nobody looks at again: valid %v, pinned %v", id.name, v != nil && v.at(now) != expired, s.pinned)
 			}
 			c.scheduler.mu.Unlock()

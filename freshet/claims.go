@@ -14,7 +14,7 @@ func (c *Cache) answerPlain(s *slot, cred *Credential, now clock.Reading) {
 	}
 	req.Claims = ""
 	key := appendKey(nil, s.id, &req)
-	plain := c.index.find(hashKey(key), key)
+	plain := c.index.find(s.id, hashKey(s.id, key), key)
 	if plain == nil {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet/internal/clock"
@@ -41,24 +42,48 @@ type Credential struct {
 	*credential
 }
 
+// credential is 64 bytes for the many, which are bearer tokens. What only some have is behind rest.
 type credential struct {
-	typ         Type
-	token       Secret // bearer, id_token
-	tokenType   string
-	parts       *parts // aws, basic; nil for tokens, which are the many
-	fingerprint string
-	audience    []string // of a JWT; nil where there is none to read
-	life        life
+	self        Credential // what is handed out is in the same piece of memory
+	token       Secret     // bearer, id_token
+	rest        *rest      // nil: a token of type Bearer, whose issuer has no wish
+	fingerprint atomic.Pointer[string]
+	sent        clock.Reading
+	lifetime    time.Duration
 }
 
-// parts are what a credential that is no token consists of.
-type parts struct {
-	aws      AWSKeys
+// rest is what a plain bearer token does not have.
+type rest struct {
+	typ       Type
+	tokenType string
+	keys      *AWSKeys
+	basic     *basic
+	refreshIn time.Duration
+	// noneSooner is Validity's.
+	noneSooner bool
+}
+
+type basic struct {
 	username string
 	password Secret
 }
 
-// life is a credential's validity, worked out once.
+// The rest of those that have nothing of their own in it; nobody changes them.
+var (
+	restBearer = rest{typ: Bearer, tokenType: bearerType}
+	restID     = rest{typ: IDToken}
+)
+
+const bearerType = "Bearer"
+
+func (c *credential) more() *rest {
+	if c.rest == nil {
+		return &restBearer
+	}
+	return c.rest
+}
+
+// life is a credential's validity.
 type life struct {
 	sent       clock.Reading // when the request for it was sent
 	lifetime   time.Duration // 0 for static ones
@@ -66,13 +91,40 @@ type life struct {
 	noneSooner bool          // see [Validity]
 }
 
+func (c *credential) life() life {
+	r := c.more()
+	return life{sent: c.sent, lifetime: c.lifetime, refreshIn: r.refreshIn, noneSooner: r.noneSooner}
+}
+
+// newCredential makes one that has no life yet.
+func newCredential(token Secret, r rest) *Credential {
+	c := &credential{token: token}
+	switch r {
+	case restBearer:
+	case restID:
+		c.rest = &restID
+	default:
+		c.rest = &r
+	}
+	c.self.credential = c
+	return &c.self
+}
+
 // expires is the wall clock's time as the issuer gave it, corrected by how much its clock is off, and the monotonic one's by the
 // lifetime it granted; Never for static credentials.
-func (l *life) expires() clock.Reading {
-	if l.lifetime == 0 {
+func (c *credential) expires() clock.Reading {
+	if c.lifetime == 0 {
 		return clock.Never
 	}
-	return l.sent.Add(l.lifetime)
+	return c.sent.Add(c.lifetime)
+}
+
+// until is when it is served no more: its end less the floor.
+func (c *credential) until() clock.Reading {
+	if c.lifetime == 0 {
+		return clock.Never
+	}
+	return c.sent.Add(c.lifetime - floor(c.lifetime))
 }
 
 // Validity is what an issuer said of a credential's life. One of Expires, Lifetime and Static is set, or Expires and Lifetime,
@@ -106,7 +158,7 @@ const maxLifetime = 10 * 365 * 24 * time.Hour
 func NewBearer(token, tokenType string, v Validity) (*Credential, error) {
 	switch {
 	case tokenType == "":
-		tokenType = "Bearer"
+		tokenType = bearerType
 	case strings.Trim(tokenType, tchar) != "":
 		return nil, Errorf(Malformed, "token type has characters that no token type has")
 	}
@@ -133,16 +185,12 @@ func newToken(typ Type, token, tokenType string, v Validity) (*Credential, error
 	case strings.ContainsFunc(token, invisible):
 		return nil, Errorf(Malformed, "token has characters that no token has")
 	}
-	c := &Credential{&credential{typ: typ, token: Secret(token), tokenType: tokenType}}
-	if claims, ok := parseJWT(token); ok {
-		c.audience = claims.Audience
-		if v.Expires.IsZero() && v.Lifetime == 0 && !v.Static && claims.Expires != 0 {
+	if v.Expires.IsZero() && v.Lifetime == 0 && !v.Static {
+		if claims, ok := parseJWT(token); ok && claims.Expires != 0 {
 			v.Expires = time.Unix(claims.Expires, 0)
 		}
 	}
-	sum := sha256.Sum256([]byte(token))
-	c.fingerprint = hex.EncodeToString(sum[:16])
-	return c.live(v)
+	return newCredential(Secret(token), rest{typ: typ, tokenType: tokenType}).live(v)
 }
 
 // NewAWS makes AWS keys, of printable ASCII without spaces. Errors are of kind [Malformed].
@@ -155,16 +203,7 @@ func NewAWS(keys AWSKeys, v Validity) (*Credential, error) {
 			return nil, Errorf(Malformed, "keys have characters that no AWS keys have")
 		}
 	}
-	c := &Credential{&credential{typ: AWS, parts: &parts{aws: keys}}}
-	h := sha256.New()
-	for _, part := range []string{keys.AccessKeyID, string(keys.SecretAccessKey), string(keys.SessionToken)} {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		io.WriteString(h, part)
-	}
-	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
-	return c.live(v)
+	return newCredential("", rest{typ: AWS, keys: &keys}).live(v)
 }
 
 // fingerprintKey keys the fingerprints of what a person may have chosen: an unkeyed hash of a password can be guessed at.
@@ -176,11 +215,7 @@ func NewBasic(username, password string, v Validity) (*Credential, error) {
 	if username == "" && password == "" {
 		return nil, Errorf(Malformed, "answer has neither user name nor password")
 	}
-	c := &Credential{&credential{typ: Basic, parts: &parts{username: username, password: Secret(password)}}}
-	h := hmac.New(sha256.New, []byte(fingerprintKey))
-	fmt.Fprintf(h, "%d:%s%s", len(username), username, password)
-	c.fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
-	return c.live(v)
+	return newCredential("", rest{typ: Basic, basic: &basic{username, Secret(password)}}).live(v)
 }
 
 // live works out the life that v describes, and refuses what cannot be true.
@@ -189,9 +224,9 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 	if v.Sent.IsZero() {
 		sent = clock.Now()
 	}
-	c.life.sent = sent
+	c.sent = sent
 	if v.Static {
-		c.life.refreshIn = max(0, v.RefreshIn)
+		c.wish(max(0, v.RefreshIn), false)
 		return c, nil
 	}
 	lifetime := v.Lifetime
@@ -221,11 +256,21 @@ func (c *Credential) live(v Validity) (*Credential, error) {
 		return nil, Errorf(Malformed, "answer had expired already").
 			WithHint("if the issuer is right, this machine's clock is ahead")
 	}
-	c.life.lifetime = lifetime
+	c.lifetime = lifetime
 	if v.RefreshIn > 0 && v.RefreshIn < lifetime {
-		c.life.refreshIn, c.life.noneSooner = v.RefreshIn, v.NoneSooner
+		c.wish(v.RefreshIn, v.NoneSooner)
 	}
 	return c, nil
+}
+
+// wish notes when the issuer wishes a credential replaced that nobody else has yet.
+func (c *credential) wish(refreshIn time.Duration, noneSooner bool) {
+	if refreshIn == 0 {
+		return
+	}
+	r := *c.more()
+	r.refreshIn, r.noneSooner = refreshIn, noneSooner
+	c.rest = &r
 }
 
 const (
@@ -255,67 +300,130 @@ func skew(date time.Time, sent, now clock.Reading) time.Duration {
 }
 
 // Type says what the credential consists of.
-func (c *Credential) Type() Type { return c.typ }
+func (c *Credential) Type() Type { return c.more().typ }
 
 // Token is the bearer or ID token; "" for other types.
 func (c *Credential) Token() string { return string(c.token) }
 
 // TokenType is how a bearer token is presented, as the issuer named it; "" for other types.
-func (c *Credential) TokenType() string { return c.tokenType }
+func (c *Credential) TokenType() string { return c.more().tokenType }
 
 // AWS is the AWS keys, all of one version; zero for other types.
 func (c *Credential) AWS() AWSKeys {
-	if c.parts == nil {
-		return AWSKeys{}
+	if keys := c.more().keys; keys != nil {
+		return *keys
 	}
-	return c.parts.aws
+	return AWSKeys{}
 }
 
 // Basic is the user name and password; empty for other types.
 func (c *Credential) Basic() (username, password string) {
-	if c.parts == nil {
-		return "", ""
+	if b := c.more().basic; b != nil {
+		return b.username, string(b.password)
 	}
-	return c.parts.username, string(c.parts.password)
+	return "", ""
 }
 
-// Fingerprint names this version without revealing it: 32 hex digits.
-func (c *Credential) Fingerprint() string { return c.fingerprint }
+// Fingerprint names this version without revealing it: 32 hex digits. It is worked out when it is first asked for.
+func (c *Credential) Fingerprint() string {
+	if p := c.fingerprint.Load(); p != nil {
+		return *p
+	}
+	print := c.reckon()
+	c.fingerprint.Store(&print)
+	return print
+}
+
+// reckon works the fingerprint out, and does not keep it.
+func (c *credential) reckon() string {
+	sum := c.sum()
+	return hex.EncodeToString(sum[:])
+}
+
+// sum is the fingerprint's bytes.
+func (c *credential) sum() (print [16]byte) {
+	var sum []byte
+	switch r := c.more(); {
+	case r.keys != nil:
+		h := sha256.New()
+		for _, part := range []string{r.keys.AccessKeyID, string(r.keys.SecretAccessKey), string(r.keys.SessionToken)} {
+			var n [8]byte
+			binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+			h.Write(n[:])
+			io.WriteString(h, part)
+		}
+		sum = h.Sum(nil)
+	case r.basic != nil:
+		h := hmac.New(sha256.New, []byte(fingerprintKey))
+		fmt.Fprintf(h, "%d:%s%s", len(r.basic.username), r.basic.username, r.basic.password)
+		sum = h.Sum(nil)
+	default:
+		of := sha256.Sum256([]byte(c.token))
+		sum = of[:]
+	}
+	return [16]byte(sum)
+}
+
+// same reports whether two credentials hold the same secret.
+func (c *credential) same(other *credential) bool {
+	r, o := c.more(), other.more()
+	switch {
+	case r.typ != o.typ || c.token != other.token:
+		return false
+	case r.keys != nil:
+		return r.keys.AccessKeyID == o.keys.AccessKeyID && r.keys.SecretAccessKey == o.keys.SecretAccessKey && r.keys.SessionToken == o.keys.SessionToken
+	case r.basic != nil:
+		return *r.basic == *o.basic
+	}
+	return true
+}
 
 // Expires is when the credential ends, in UTC, by the clock of this machine (see [Validity]); the zero time if it does not.
 func (c *Credential) Expires() time.Time {
 	if c.Static() {
 		return time.Time{}
 	}
-	return c.life.expires().Time()
+	return c.expires().Time()
 }
 
 // Issued is when the request for the credential was sent.
-func (c *Credential) Issued() Instant { return Instant{c.life.sent} }
+func (c *Credential) Issued() Instant { return Instant{c.sent} }
 
 // Lifetime is how long it lives in all, from Issued; 0 if it does not expire.
-func (c *Credential) Lifetime() time.Duration { return c.life.lifetime }
+func (c *Credential) Lifetime() time.Duration { return c.lifetime }
 
 // Static reports that the credential does not expire.
-func (c *Credential) Static() bool { return c.life.lifetime == 0 }
+func (c *Credential) Static() bool { return c.lifetime == 0 }
 
 // Remaining is the life left by whichever clock says less; never negative. It is at least 10 years for static credentials.
-func (c *Credential) Remaining() time.Duration { return max(0, clock.Now().Until(c.life.expires())) }
+func (c *Credential) Remaining() time.Duration { return max(0, clock.Now().Until(c.expires())) }
 
-// Audience is the aud of a token that is a JWT; nil for everything else. It is the cache's own slice: do not change it.
-func (c *Credential) Audience() []string { return c.audience }
+// Audience is the aud of a token that is a JWT, read anew each time; nil for everything else.
+func (c *Credential) Audience() []string {
+	claims, _ := parseJWT(string(c.token))
+	return claims.Audience
+}
 
 // size is what an entry costs in memory beyond a fixed part, in bytes.
 func (c *Credential) size() int64 {
-	n := len(c.token) + len(c.tokenType)
-	for _, aud := range c.audience {
-		n += 16 + len(aud)
-	}
-	if p := c.parts; p != nil {
-		n += len(p.aws.AccessKeyID) + len(p.aws.SecretAccessKey) + len(p.aws.SessionToken) + len(p.username) + len(p.password)
+	n := len(c.token)
+	if r := c.rest; r != nil {
+		n += restBytes + len(r.tokenType)
+		if k := r.keys; k != nil {
+			n += keysBytes + len(k.AccessKeyID) + len(k.SecretAccessKey) + len(k.SessionToken) + len(k.AccountID)
+		}
+		if b := r.basic; b != nil {
+			n += len(b.username) + len(b.password)
+		}
 	}
 	return int64(n)
 }
+
+// What the rest of a credential takes, and AWS keys beside their text.
+const (
+	restBytes = 96
+	keysBytes = 64
+)
 
 // String shows the type, fingerprint and expiry.
 func (c Credential) String() string {
@@ -323,9 +431,9 @@ func (c Credential) String() string {
 		return "credential(none)"
 	}
 	if c.Static() {
-		return fmt.Sprintf("credential(%s %s static)", c.typ, c.fingerprint)
+		return fmt.Sprintf("credential(%s %s static)", c.Type(), c.Fingerprint())
 	}
-	return fmt.Sprintf("credential(%s %s expires %s)", c.typ, c.fingerprint, c.life.expires().Time().Format(time.RFC3339))
+	return fmt.Sprintf("credential(%s %s expires %s)", c.Type(), c.Fingerprint(), c.Expires().Format(time.RFC3339))
 }
 
 // Format implements [fmt.Formatter], for every verb alike.

@@ -414,7 +414,7 @@ func TestKeysThatNeedNoRefreshTakeNoTurnOfARate(t *testing.T) {
 		c.mu.Lock()
 		var last *slot
 		for _, s := range id.ring.slots {
-			if v := s.cur.Load(); last == nil || v.until.Mono > last.cur.Load().until.Mono {
+			if v := s.cur.Load(); last == nil || v.cred.until().Mono > last.cur.Load().cred.until().Mono {
 				last = s
 			}
 		}

@@ -29,20 +29,20 @@ func (id *Identity) Entries() []Entry {
 	now := clock.Now()
 	var list []Entry
 	for _, s := range id.slots() {
-		e := Entry{KeyHash: Event{Key: Secret(s.key)}.KeyHash()}
+		e := Entry{KeyHash: Event{Key: wholeKey(id, s.key)}.KeyHash()}
 		e.Target = id.target(s.key)
 		s.mu.Lock()
 		f := s.flight
-		e.Refreshing, e.Failures, e.Err, e.Pinned = f != nil && !f.held, int(s.failures), s.err, s.pinned
-		e.Wanted = s.pinned || s.wanted || s.used.Load()&usedInLife != 0
-		until := s.again
+		e.Refreshing, e.Failures, e.Err, e.Pinned = f != nil && !f.held, int(s.past().failures), s.past().err, s.pinned
+		e.Wanted = s.pinned || s.wanted || s.flags.Load()&usedInLife != 0
+		until := s.past().again
 		v := s.cur.Load()
 		if v != nil && v.at(now) != expired {
-			until = s.next.Load()
+			until = s.past().next.Load()
 			marks := v.marks.Load()
 			e.RefreshAt = Answer{due: v.due.Wall}.RefreshAt()
 			e.Credential, e.Stale, e.Rejected = v.cred, marks&marksOdd != 0, marks&markRejected != 0
-			e.Lasts = now.Until(v.until)
+			e.Lasts = now.Until(v.cred.until())
 		}
 		s.mu.Unlock()
 		if e.Err != nil {

@@ -35,7 +35,7 @@ type flight struct {
 type ask struct {
 	id   *Identity
 	key  string
-	hash uint64
+	hash uint32
 	hold time.Duration // see [Request]
 	wish
 }
@@ -69,7 +69,7 @@ var errGone = errors.New("evicted")
 // wait answers what memory could not: it joins the key's flight, or starts it, and waits as long as the caller can.
 func (c *Cache) wait(ctx context.Context, a *ask) (*slot, Answer, error) {
 	if ctx.Err() != nil {
-		s := c.index.find(a.hash, []byte(a.key))
+		s := c.index.find(a.id, a.hash, []byte(a.key))
 		ans, err := s.atItsEnd(ctx, a)
 		return s, ans, err
 	}
@@ -127,7 +127,7 @@ func (s *slot) part(f *flight) {
 func (s *slot) atItsEnd(ctx context.Context, a *ask) (Answer, error) {
 	if s != nil && !a.input {
 		now := clock.Now()
-		if v := s.cur.Load(); v != nil && v.at(now) != expired && (a.rejected == "" || a.rejected != v.cred.fingerprint) {
+		if v := s.cur.Load(); v != nil && v.at(now) != expired && !v.named(a.rejected) {
 			return v.answer(&a.wish, now), nil
 		}
 	}
@@ -141,7 +141,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience patience) (*flight, An
 	if s.gone {
 		return nil, Answer{}, errGone
 	}
-	s.used.Store(usedNow)
+	s.use()
 	now := clock.Now()
 	v := s.cur.Load()
 	if v != nil && v.at(now) == expired {
@@ -149,7 +149,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience patience) (*flight, An
 	}
 	reason := ReasonMiss
 	if v != nil {
-		if v.grants(&a.wish, now) {
+		if v.grants(&a.wish, s.id.refreshAt, now) {
 			return nil, v.answer(&a.wish, now), nil // published since the hit path looked
 		}
 		reason = s.forceLocked(v, &a.wish)
@@ -186,7 +186,7 @@ func (s *slot) join(ctx context.Context, a *ask, patience patience) (*flight, An
 // forceLocked says why a version that is valid will not do, and marks it if that is because it was refused.
 func (s *slot) forceLocked(v *version, w *wish) Reason {
 	switch {
-	case w.rejected == v.cred.fingerprint:
+	case v.named(w.rejected):
 		v.marks.Or(markRejected)
 		return ReasonRejected
 	case w.input:
@@ -198,12 +198,12 @@ func (s *slot) forceLocked(v *version, w *wish) Reason {
 // holdLocked is how long a valid version may not be replaced at a caller's wish: retrievals of one key are apart, whether
 // they fail, are forced by rejections, or bring again and again less life than was asked for.
 func (s *slot) holdLocked(v *version, reason Reason, now clock.Reading) time.Duration {
-	until := s.next.Load()
+	until := s.past().next.Load()
 	if reason != ReasonInput {
-		until = max(until, s.forced)
+		until = max(until, s.past().forced)
 	}
 	if reason == ReasonMinTTL {
-		until = max(until, v.cred.life.sent.Mono+int64(spacing(v.cred.life.lifetime)))
+		until = max(until, v.cred.sent.Mono+int64(spacing(v.cred.lifetime)))
 	}
 	return time.Duration(until - now.Mono)
 }
@@ -213,8 +213,8 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 	now := clock.Now()
 	if f.err == nil {
 		switch v := f.version; {
-		case w.rejected == v.cred.fingerprint:
-			e := &Error{Kind: Unavailable, Why: "its issuer gave the rejected credential again", RetryAfter: spacing(v.cred.life.lifetime)}
+		case v.named(w.rejected):
+			e := &Error{Kind: Unavailable, Why: "its issuer gave the rejected credential again", RetryAfter: spacing(v.cred.lifetime)}
 			return Answer{}, e.of(s.id)
 		case v.at(now) != expired:
 			a := v.answer(w, now)
@@ -223,7 +223,7 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 		}
 	}
 	// A credential that is still valid is served while its replacement fails, but never to who rejected it.
-	if v := s.cur.Load(); v != nil && v.at(now) != expired && (w.rejected == "" || w.rejected != v.cred.fingerprint) {
+	if v := s.cur.Load(); v != nil && v.at(now) != expired && !v.named(w.rejected) {
 		return v.answer(w, now), nil
 	}
 	if f.err == nil {
@@ -236,8 +236,8 @@ func (s *slot) outcome(f *flight, w *wish) (Answer, error) {
 // be left alone, or too many are under way. s.mu is held; v is what is served, if that is valid.
 func (s *slot) launchLocked(v *version, reason Reason, ancestry []string, input bool, now clock.Reading) *refusal {
 	switch {
-	case v == nil && now.Mono < s.again:
-		return &refusal{err: s.err, until: s.again}
+	case v == nil && now.Mono < s.past().again:
+		return &refusal{err: s.past().err, until: s.past().again}
 	case v != nil:
 		if wait := s.holdLocked(v, reason, now); wait > 0 {
 			return &refusal{err: &Error{Kind: Unavailable, Why: "this version was rejected, and it is too soon to ask its issuer again"}, until: now.Mono + int64(wait)}
@@ -248,7 +248,7 @@ func (s *slot) launchLocked(v *version, reason Reason, ancestry []string, input 
 		return no
 	}
 	if v != nil {
-		s.forced = now.Mono + int64(spacing(v.cred.life.lifetime))
+		s.troubleLocked().forced = now.Mono + int64(spacing(v.cred.lifetime))
 	}
 	s.id.cache.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, ancestry: ancestry})
 	return nil
@@ -257,6 +257,6 @@ func (s *slot) launchLocked(v *version, reason Reason, ancestry []string, input 
 // departLocked begins a flight that was let go ahead.
 func (c *Cache) departLocked(s *slot, f *flight) {
 	s.flight = f
-	s.busy.Store(true)
+	s.setBusy(true)
 	go c.fly(f)
 }

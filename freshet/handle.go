@@ -22,7 +22,7 @@ func (id *Identity) Handle(req Request) (*Handle, error) {
 		return nil, err
 	}
 	key := appendKey(nil, id, &req)
-	a := &ask{id: id, key: string(key), hash: hashKey(key), hold: req.Hold, wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}
+	a := &ask{id: id, key: string(key), hash: hashKey(id, key), hold: req.Hold, wish: wish{minTTL: req.MinTTL, rejected: req.Rejected}}
 	return &Handle{ask: a, plain: a.wish == wish{}}, nil
 }
 

@@ -69,8 +69,9 @@ func TestCallersAreHeldForTheNextAttempt(t *testing.T) {
 // Keys held for the same moment draw lots for the probe: the first to come may be the one that its issuer cannot serve.
 func TestProbeIsDrawnAmongThoseHeld(t *testing.T) {
 	probes := make(map[string]int)
-	for range 60 {
+	for i := range 60 {
 		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Duration(i)) // lots are a moment's
 			src := newIssuer("idp", "app")
 			id := alone(t, src)
 			src.fail(after(errThrottled, 10*time.Second))

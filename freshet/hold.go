@@ -16,7 +16,7 @@ func (s *slot) holdFlightLocked(no *refusal, reason Reason, ancestry []string) *
 		return errClosed()
 	}
 	s.flight = &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, ancestry: ancestry, held: true, starts: no.until, cause: no}
-	s.busy.Store(true)
+	s.setBusy(true)
 	return nil
 }
 
@@ -43,9 +43,9 @@ func (s *slot) turnAwayLocked(f *flight) {
 	f.turned = true
 	f.err = f.cause.at(clock.Now()).of(s.id)
 	s.flight = nil
-	s.busy.Store(s.queued)
+	s.setBusy(s.queued)
 	close(f.done)
-	s.id.cache.at(s, s.again)
+	s.id.cache.at(s, s.past().again)
 }
 
 // turnBack ends a flight that found its issuer blocked when it came to ask. Nothing was asked, so nothing failed.
@@ -55,7 +55,7 @@ func (c *Cache) turnBack(f *flight, no *refusal) {
 	c.governor.report(f.permit, no.err)
 	s.mu.Lock()
 	if f.landed {
-		s.late-- // its waiters were told that it took too long
+		s.troubleLocked().late-- // its waiters were told that it took too long
 		s.mu.Unlock()
 		c.look(s, now)
 		c.dispatch()
@@ -64,7 +64,7 @@ func (c *Cache) turnBack(f *flight, no *refusal) {
 	f.landed, f.turned, f.cause = true, true, no
 	f.err = no.at(now).of(s.id)
 	s.flight = nil
-	s.busy.Store(s.queued)
+	s.setBusy(s.queued)
 	close(f.done)
 	c.putOffLocked(s, no, now)
 	if f.outdated {

@@ -3,6 +3,7 @@ package freshet
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"slices"
@@ -79,6 +80,7 @@ type Identity struct {
 	yielded   int          // its refreshes that wait for their input, under governor.mu
 	resting   fifo[*queue] // those that wait until fewer do, under governor.mu
 	issuer    string
+	salt      uint64   // tells hashes of its keys from those of others
 	ancestry  []string // its own name and those of all the identities it is made from
 	ring      ring     // its slots, under cache.mu
 	removed   bool     // under cache.mu
@@ -98,6 +100,7 @@ func newIdentity(c *Cache, cfg IdentityConfig) (*Identity, error) {
 		private: &private{source: cfg.Source, defaults: cfg.Defaults}, pinned: cfg.Pinned, refreshAt: cfg.RefreshAt, timeout: cfg.Timeout,
 		issuer: cfg.Issuer, ancestry: []string{cfg.Name},
 	}
+	id.salt = maphash.String(seed, string(wholeKey(id, "")))
 	id.limit.set(cfg.Concurrency, cfg.Rate)
 	id.deriver, _ = cfg.Source.(Deriver)
 	id.targeter, _ = cfg.Source.(Targeter)
@@ -173,8 +176,8 @@ func (a Answer) RefreshAt() time.Time {
 		return time.Time{}
 	case a.due != 0:
 		return time.Unix(0, a.due).UTC()
-	case a.Credential != nil && a.Credential.life.refreshIn > 0:
-		return a.Credential.life.sent.Add(a.Credential.life.refreshIn).Time()
+	case a.Credential != nil && a.Credential.more().refreshIn > 0:
+		return a.Credential.sent.Add(a.Credential.more().refreshIn).Time()
 	}
 	return time.Time{}
 }
@@ -197,9 +200,9 @@ func (id *Identity) Get(ctx context.Context, req Request) (Answer, error) {
 	}
 	var buf [256]byte
 	key := appendKey(buf[:0], id, &req)
-	hash := hashKey(key)
+	hash := hashKey(id, key)
 	want := wish{minTTL: req.MinTTL, rejected: req.Rejected}
-	if s := id.cache.index.find(hash, key); s != nil {
+	if s := id.cache.index.find(id, hash, key); s != nil {
 		if want == (wish{}) {
 			if v := s.calm(); v != nil {
 				return Answer{Credential: v.cred, due: v.due.Wall}, nil

@@ -23,16 +23,16 @@ func (x *index) init() {
 	x.table.Store(&t)
 }
 
-// find returns the slot of a key, or nil.
-func (x *index) find(hash uint64, key []byte) *slot {
+// find returns the slot of an identity's key, or nil.
+func (x *index) find(id *Identity, hash uint32, key []byte) *slot {
 	t := *x.table.Load()
 	mask := uint64(len(t) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
+	for i := uint64(hash) & mask; ; i = (i + 1) & mask {
 		s := t[i].Load()
 		if s == nil {
 			return nil
 		}
-		if s.hash == hash && s.key == string(key) && s != tombstone {
+		if s.hash == hash && s.id == id && s.key == string(key) {
 			return s
 		}
 	}
@@ -53,7 +53,7 @@ func (x *index) put(s *slot) {
 func (x *index) remove(s *slot) {
 	t := *x.table.Load()
 	mask := uint64(len(t) - 1)
-	for i := s.hash & mask; ; i = (i + 1) & mask {
+	for i := uint64(s.hash) & mask; ; i = (i + 1) & mask {
 		switch t[i].Load() {
 		case s:
 			t[i].Store(tombstone)
@@ -65,10 +65,10 @@ func (x *index) remove(s *slot) {
 	}
 }
 
-// rebuild replaces the table by one without tombstones, sized for twice what lives.
+// rebuild replaces the table by one without tombstones, with room for half as many again as live at least.
 func (x *index) rebuild() {
 	n := minTable
-	for n < 4*(x.live+1) {
+	for n < 3*(x.live+1) {
 		n *= 2
 	}
 	old, t := *x.table.Load(), make([]atomic.Pointer[slot], n)
@@ -85,7 +85,7 @@ func (x *index) rebuild() {
 // place puts s into the first free place of its probe sequence, and reports whether that place was unused before.
 func place(t []atomic.Pointer[slot], s *slot) bool {
 	mask := uint64(len(t) - 1)
-	for i := s.hash & mask; ; i = (i + 1) & mask {
+	for i := uint64(s.hash) & mask; ; i = (i + 1) & mask {
 		switch t[i].Load() {
 		case nil:
 			t[i].Store(s)

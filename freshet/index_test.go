@@ -15,14 +15,19 @@ func TestIndexHoldsWhatAMapWould(t *testing.T) {
 	var x index
 	x.init()
 	const keys, constant = 600, 50
+	ids := [2]*Identity{{name: "a"}, {name: "b"}} // with the same keys
 	slots := make([]*slot, keys)
 	for i := range slots {
-		slots[i] = &slot{key: fmt.Sprint("key-", i), hash: uint64(i % 97 * 1024)} // a handful of keys per hash, few low bits
+		slots[i] = &slot{id: ids[i%2], key: fmt.Sprint("key-", i/2), hash: uint32(i % 97 * 1024)} // a handful of keys per hash, few low bits
 	}
-	want := make(map[string]*slot)
+	type whose struct {
+		id  *Identity
+		key string
+	}
+	want := make(map[whose]*slot)
 	for _, s := range slots[:constant] {
 		x.put(s)
-		want[s.key] = s
+		want[whose{s.id, s.key}] = s
 	}
 	var stop atomic.Bool
 	var wg sync.WaitGroup
@@ -30,7 +35,7 @@ func TestIndexHoldsWhatAMapWould(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; !stop.Load(); i++ {
 				s := slots[i%constant]
-				if got := x.find(s.hash, []byte(s.key)); got != s {
+				if got := x.find(s.id, s.hash, []byte(s.key)); got != s {
 					t.Errorf("a reader found %v for %s, which is there", got, s.key)
 					return
 				}
@@ -42,20 +47,20 @@ func TestIndexHoldsWhatAMapWould(t *testing.T) {
 	}
 	for step := range 6_000 {
 		s := slots[constant+rand.IntN(keys-constant)]
-		if want[s.key] == nil {
+		if want[whose{s.id, s.key}] == nil {
 			x.put(s)
-			want[s.key] = s
+			want[whose{s.id, s.key}] = s
 		} else {
 			x.remove(s)
-			delete(want, s.key)
+			delete(want, whose{s.id, s.key})
 		}
 		if step%500 == 0 || x.live != len(want) {
 			if x.live != len(want) {
 				t.Fatalf("step %d: %d live, want %d", step, x.live, len(want))
 			}
 			for _, s := range slots {
-				if got := x.find(s.hash, []byte(s.key)); got != want[s.key] {
-					t.Fatalf("step %d: found %v for %s, want %v", step, got, s.key, want[s.key])
+				if got := x.find(s.id, s.hash, []byte(s.key)); got != want[whose{s.id, s.key}] {
+					t.Fatalf("step %d: found %v for %s, want %v", step, got, s.key, want[whose{s.id, s.key}])
 				}
 			}
 		}
@@ -65,7 +70,7 @@ func TestIndexHoldsWhatAMapWould(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	if x.find(0, nil) != nil || x.find(0, []byte("")) != nil {
+	if x.find(ids[0], 0, nil) != nil || x.find(ids[0], 0, []byte("")) != nil {
 		t.Error("an empty key found something")
 	}
 }

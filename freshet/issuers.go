@@ -126,12 +126,12 @@ func (id *Identity) Pin(on bool) error {
 	}
 	key := appendKey(nil, id, &req)
 	c := id.cache
-	s := c.index.find(hashKey(key), key)
+	s := c.index.find(id, hashKey(id, key), key)
 	if s == nil && !on {
 		return nil
 	}
 	for { // what is found may be on its way out
-		if s = c.slot(&ask{id: id, key: string(key), hash: hashKey(key)}); s == nil {
+		if s = c.slot(&ask{id: id, key: string(key), hash: hashKey(id, key)}); s == nil {
 			return id.errRemoved()
 		}
 		s.mu.Lock()

@@ -9,14 +9,11 @@ import (
 // seed makes key hashes unpredictable, so that nobody who chooses requests can choose collisions.
 var seed = maphash.MakeSeed()
 
-// appendKey appends the key of a request: an injective, length-prefixed encoding of the identity, its configuration's
-// version, and the fields its source varies by. Two requests have one key exactly if one credential answers both.
-// The request is normalised: defaults filled in, scopes a sorted set.
+// appendKey appends the key of a request within an identity: an injective, length-prefixed encoding of the fields its source varies
+// by. Two requests have one key exactly if one credential answers both. The request is normalised: defaults filled in, scopes a
+// sorted set.
 func appendKey(b []byte, id *Identity, r *Request) []byte {
-	b = appendString(b, id.name)
-	b = appendString(b, id.version)
 	f := id.varies
-	b = append(b, byte(f))
 	if f&FieldTenant != 0 {
 		b = appendString(b, r.Tenant)
 	}
@@ -45,16 +42,20 @@ func appendKey(b []byte, id *Identity, r *Request) []byte {
 	return b
 }
 
+// wholeKey is a key with what tells its identity from all others, their configurations' versions included.
+func wholeKey(id *Identity, key string) Secret {
+	b := appendString(nil, id.name)
+	b = appendString(b, id.version)
+	b = append(b, byte(id.varies))
+	return Secret(append(b, key...))
+}
+
 // keyRequest decodes the request that a key was made of: what the source is asked is what the answer is kept under, whatever
 // became of the caller's slices meanwhile. Fields that the source does not vary by are the identity's defaults. It is called
 // for every flight, since to keep the request beside its key would cost each entry more than all else but the credential.
 func keyRequest(key string, id *Identity) Request {
-	d := &id.defaults
+	d, f := &id.defaults, id.varies
 	r := Request{Tenant: d.Tenant, Audience: d.Audience, Subject: d.Subject}
-	_, key = cutString(key)
-	_, key = cutString(key)
-	f := Fields(key[0])
-	key = key[1:]
 	if f&FieldTenant != 0 {
 		r.Tenant, key = cutString(key)
 	}
@@ -86,7 +87,10 @@ func keyRequest(key string, id *Identity) Request {
 
 func cutString(key string) (s, rest string) {
 	n, key := cutUvarint(key)
-	return key[:n], key[n:]
+	if n == 0 {
+		return formatUUID(key[:uuidBytes]), key[uuidBytes:]
+	}
+	return key[:n-1], key[n-1:]
 }
 
 func cutUvarint(key string) (n uint64, rest string) {
@@ -99,9 +103,14 @@ func cutUvarint(key string) (n uint64, rest string) {
 	}
 }
 
+// appendString appends a string's length, plus one, and the string; or 0 and the 16 bytes of a UUID, as which tenants and clients
+// are named by the thousand.
 func appendString(b []byte, s string) []byte {
-	b = binary.AppendUvarint(b, uint64(len(s)))
+	if whole, ok := appendUUID(append(b, 0), s); ok {
+		return whole
+	}
+	b = binary.AppendUvarint(b, uint64(len(s))+1)
 	return append(b, s...)
 }
 
-func hashKey(key []byte) uint64 { return maphash.Bytes(seed, key) }
+func hashKey(id *Identity, key []byte) uint32 { return uint32(maphash.Bytes(seed, key) ^ id.salt) }

@@ -27,7 +27,7 @@ func (c *Cache) land(f *flight, cred *Credential, err error, e Event) {
 	}
 	e.Removed = c.removed(s.id)
 	if e.Late = !first; cred != nil {
-		e.Fingerprint, e.Expires = cred.fingerprint, cred.Expires()
+		e.Fingerprint, e.Expires = cred.reckon(), cred.Expires()
 	}
 	if err != nil {
 		e.Err = AsError(err).of(s.id)
@@ -51,21 +51,21 @@ func (c *Cache) settle(f *flight, cred *Credential, err error, deadline bool, no
 	}
 	switch {
 	case first && deadline:
-		s.late++
+		s.troubleLocked().late++
 	case !first && !deadline:
-		s.late--
+		s.troubleLocked().late--
 	}
 	if !first {
 		return false
 	}
 	f.version = v
 	s.flight = nil
-	s.busy.Store(s.queued)
+	s.setBusy(s.queued)
 	if failure != nil {
 		f.err = s.failLocked(now, failure.of(s.id))
 		if f.err.Kind == Unavailable {
 			// Who was not given a time is told when the next attempt can be.
-			until := s.again
+			until := s.past().again
 			if no := c.governor.barred(s.id, f.permit.target); no != nil {
 				until = max(until, no.until)
 			}
@@ -81,21 +81,21 @@ func (c *Cache) settle(f *flight, cred *Credential, err error, deadline bool, no
 // publishLocked makes cred the version served, unless a newer one is there already.
 func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 	old := s.cur.Load()
-	if old != nil && old.cred.life.sent.Mono > cred.life.sent.Mono {
-		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
+	if old != nil && old.cred.sent.Mono > cred.sent.Mono {
+		s.troubleLocked().next.Store(now.Mono + int64(spacing(cred.lifetime)))
 		s.wanted = false
 		return old
 	}
 	v := newVersion(s.key, cred, old, s.id.refreshAt, now)
-	if old != nil && old.cred.fingerprint == cred.fingerprint {
-		v.marks.Store(old.marks.Load() & markRejected)
+	if old != nil && old.cred.same(cred.credential) {
+		v.marks.Or(old.marks.Load() & markRejected)
 	}
-	s.next.Store(0)
-	if v.marks.Load() != 0 || v.at(now) != fresh {
+	s.overLocked(now)
+	s.wanted = false
+	if v.marks.Load()&markRejected != 0 || v.at(now) != fresh {
 		// What came would be replaced at once, and the next would be no better.
-		s.next.Store(now.Mono + int64(spacing(cred.life.lifetime)))
+		s.troubleLocked().next.Store(now.Mono + int64(spacing(cred.lifetime)))
 	}
-	s.failures, s.again, s.err, s.wanted = 0, 0, nil, false
 	if !s.gone {
 		s.cur.Store(v)
 		if s.flight != nil && s.flight.held { // and this came late, or in answer to a challenge
@@ -108,14 +108,15 @@ func (s *slot) publishLocked(cred *Credential, now clock.Reading) *version {
 // failLocked remembers a failure: the version still served is marked, and the next attempt comes after a backoff. It returns the
 // error as it is remembered.
 func (s *slot) failLocked(now clock.Reading, err *Error) *Error {
-	s.failures++
-	s.err = err
+	x := s.troubleLocked()
+	x.failures++
+	x.err = err
 	var lifetime, left time.Duration
 	if v := s.cur.Load(); v != nil && v.at(now) != expired {
-		if now.Reached(v.early) || v.marks.Load()&(markRejected|markChanged) != 0 { // early is when it is due as an input
+		if now.Reached(v.early(s.id.refreshAt)) || v.marks.Load()&(markRejected|markChanged) != 0 { // early is when it is due as an input
 			v.marks.Or(markStale)
 		}
-		lifetime, left = v.cred.life.lifetime, now.Until(v.until)
+		lifetime, left = v.cred.lifetime, now.Until(v.cred.until())
 	}
 	silence := min(err.RetryAfter, longestSilence)
 	switch err.Kind {
@@ -124,9 +125,9 @@ func (s *slot) failLocked(now clock.Reading, err *Error) *Error {
 	case Denied:
 		silence = max(silence, deniedAgain)
 	}
-	s.next.Store(now.Mono + int64(max(backoff(s.key, lifetime, int(s.failures), left), silence)))
-	if s.again = now.Mono + int64(max(again(s.key, int(s.failures)), silence)); err.Kind == Invalid {
-		s.again = 0 // it is the request's failure, or the configuration's, and cost the issuer nothing
+	x.next.Store(now.Mono + int64(max(backoff(s.key, lifetime, int(x.failures), left), silence)))
+	if x.again = now.Mono + int64(max(again(s.key, int(x.failures)), silence)); err.Kind == Invalid {
+		x.again = 0 // it is the request's failure, or the configuration's, and cost the issuer nothing
 	}
 	return err
 }

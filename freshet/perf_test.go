@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // The bars are ratios on an idle machine; the tests fail at more, for one that is shared.
@@ -13,6 +14,9 @@ const (
 	hitSlack  = 1.7 // bar 1.3
 	coldSlack = 3.0 // bar 2
 )
+
+// keyBytesBar is what a key may take beyond its token. It is no matter of load, and so has no slack.
+const keyBytesBar = 250
 
 func measured(t *testing.T) {
 	t.Helper()
@@ -171,11 +175,28 @@ func TestBytesPerKey(t *testing.T) {
 	}
 	per := float64(heapBytes()-before) / keys
 	accounted := float64(c.Stats().Bytes) / keys
-	t.Logf("%.0f bytes a key, of which the token takes %d; %.0f are accounted", per, tokenBytes, accounted)
+	t.Logf("%.0f bytes a key over the token's %d; %.0f are accounted", per-tokenBytes, tokenBytes, accounted-tokenBytes)
+	if over := per - tokenBytes; over > keyBytesBar {
+		t.Errorf("a key takes %.0f bytes over its token, want at most %d", over, keyBytesBar)
+	}
 	if per > accounted {
 		t.Errorf("a key takes %.0f bytes, and only %.0f are accounted", per, accounted)
 	}
 	runtime.KeepAlive(c)
+}
+
+// TestWhatThereIsOneOfForEachKeyIsSmall has each fill its size class of the allocator: a field more, and it takes the next.
+func TestWhatThereIsOneOfForEachKeyIsSmall(t *testing.T) {
+	for name, size := range map[string][2]uintptr{
+		"slot":       {unsafe.Sizeof(slot{}), 80},
+		"version":    {unsafe.Sizeof(version{}), 32},
+		"credential": {unsafe.Sizeof(credential{}), 64},
+		"planned":    {unsafe.Sizeof(planned{}), 16},
+	} {
+		if got, most := size[0], size[1]; got > most {
+			t.Errorf("a %s takes %d bytes, want at most %d", name, got, most)
+		}
+	}
 }
 
 const tokenBytes = 1024

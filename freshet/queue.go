@@ -50,10 +50,10 @@ func (c *Cache) enqueueLocked(s *slot, now clock.Reading) {
 		return
 	}
 	s.queued = true
-	s.busy.Store(true)
+	s.setBusy(true)
 	w := waiter{slot: s, target: s.id.target(s.key)}
 	if v := s.cur.Load(); v != nil && v.at(now) != expired {
-		w.until = now.Mono + int64(now.Until(v.until))
+		w.until = now.Mono + int64(now.Until(v.cred.until()))
 	}
 	g := &c.governor
 	g.mu.Lock()

@@ -1,18 +1,21 @@
 package freshet
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet/internal/clock"
 )
 
-// version is one published credential with its plan. Everything but its marks is immutable.
+// version is one published credential. Everything but its marks is immutable. What can be worked out in the rare case that it is
+// wanted is not kept: there is one for each key.
 type version struct {
 	cred  *Credential
 	marks atomic.Uint32
-	calm  clock.Reading // due, or until if that is sooner
-	plan
+	print uint32        // the beginning of its fingerprint, to tell nearly all others from it without working that out
+	due   clock.Reading // when it is to be replaced; it is not served past that by more than its life lasts
 }
 
 // Marks of a version.
@@ -20,31 +23,67 @@ const (
 	markRejected = 1 << iota // a service refused it
 	markStale                // it should have been replaced, and the last attempt to do so failed
 	markChanged              // what it was read from has changed since
+	markAgain                // the issuer gave the same again: it is not due any sooner as an input
 
-	marksOdd = markRejected | markStale // callers are told of these
+	marksOdd  = markRejected | markStale // callers are told of these
+	marksCalm = markAgain                // a hit need not care
 )
 
 // newVersion plans a key's cred, which replaces old (or nothing, if nil). An issuer that gives the same credential again, or one that
 // lives barely longer, is not wrong: it answers from a cache of its own. Asking it again at once would bring the same, so the
 // next attempt comes after half of what remains.
 func newVersion(key string, cred *Credential, old *version, at float64, now clock.Reading) *version {
-	p := schedule(key, cred.life, at)
-	if old != nil && !cred.Static() && cred.life.refreshIn == 0 {
-		expires := cred.life.expires()
-		gained := time.Duration(expires.Wall - old.cred.life.expires().Wall)
-		if cred.fingerprint == old.cred.fingerprint || gained < spacing(cred.life.lifetime) {
-			if again := now.Add(max(spacing(cred.life.lifetime), now.Until(expires)/2)); !p.due.Reached(again) {
-				p.due, p.early = again, again
+	life, sum := cred.life(), cred.sum()
+	v := &version{cred: cred, print: binary.BigEndian.Uint32(sum[:]), due: dueAt(key, life, at)}
+	if old != nil && !cred.Static() && life.refreshIn == 0 {
+		expires := cred.expires()
+		gained := time.Duration(expires.Wall - old.cred.expires().Wall)
+		if gained < spacing(life.lifetime) || cred.same(old.cred.credential) {
+			if again := now.Add(max(spacing(life.lifetime), now.Until(expires)/2)); !v.due.Reached(again) {
+				v.due = again
+				v.marks.Store(markAgain)
 			}
 		}
 	}
-	return &version{cred: cred, plan: p, calm: p.due.Sooner(p.until)}
+	v.due = v.due.Sooner(cred.until())
+	return v
+}
+
+// at is what the schedule says of a version.
+func (v *version) at(now clock.Reading) state {
+	switch {
+	case !now.Reached(v.due):
+		return fresh
+	case now.Reached(v.cred.until()):
+		return expired
+	}
+	return due
+}
+
+// early is when jitter could have made a version due at the earliest, with its identity's refreshAt: as an input it is due then.
+func (v *version) early(refreshAt float64) clock.Reading {
+	if v.marks.Load()&markAgain != 0 {
+		return v.due
+	}
+	return earliest(v.cred.life(), refreshAt)
+}
+
+// named reports whether a fingerprint, or "", is the version's.
+func (v *version) named(fingerprint string) bool {
+	var print [4]byte
+	if len(fingerprint) != 32 {
+		return false
+	}
+	if _, err := hex.Decode(print[:], []byte(fingerprint[:8])); err != nil || binary.BigEndian.Uint32(print[:]) != v.print {
+		return false
+	}
+	return v.cred.Fingerprint() == fingerprint
 }
 
 // refresh has a version replaced that a hit found to be due, if that is not under way and the last attempt is far enough back. It
 // waits for nothing. While a replacement is under way, or its failure recent, this costs a hit two atomic loads.
 func (s *slot) refresh(now clock.Reading) {
-	if s.busy.Load() || now.Mono < s.next.Load() {
+	if s.flags.Load()&busy != 0 || now.Mono < s.past().next.Load() {
 		return
 	}
 	s.id.cache.look(s, now)
@@ -79,8 +118,8 @@ func (c *Cache) lookLocked(s *slot, now clock.Reading) (idle bool) {
 	v := s.cur.Load()
 	if v == nil || v.at(now) == expired {
 		switch {
-		case now.Mono < s.again:
-			c.at(s, s.again)
+		case now.Mono < s.past().again:
+			c.at(s, s.past().again)
 		case s.pinned:
 			c.enqueueLocked(s, now)
 		default:
@@ -90,18 +129,18 @@ func (c *Cache) lookLocked(s *slot, now clock.Reading) (idle bool) {
 	}
 	marks := v.marks.Load()
 	forced := marks&(markRejected|markChanged) != 0
-	switch next := s.next.Load(); {
+	switch next := s.past().next.Load(); {
 	case v.at(now) == fresh && !forced:
-		c.plan(s, v.calm, now)
+		c.plan(s, v.due, now)
 	case now.Mono < next:
-		c.plan(s, v.until.Sooner(clock.Reading{Wall: clock.Never.Wall, Mono: next}), now)
+		c.plan(s, v.cred.until().Sooner(clock.Reading{Wall: clock.Never.Wall, Mono: next}), now)
 	case v.at(now) == fresh && marks&markChanged == 0 && s.holdLocked(v, ReasonRejected, now) > 0:
 		// Rejected: as far apart as if its rejecter had asked.
 		wait := s.holdLocked(v, ReasonRejected, now)
-		s.next.Store(now.Mono + int64(wait))
-		c.plan(s, v.until.Sooner(now.Add(wait)), now)
+		s.troubleLocked().next.Store(now.Mono + int64(wait))
+		c.plan(s, v.cred.until().Sooner(now.Add(wait)), now)
 	case !forced && !s.wantedLocked():
-		c.plan(s, v.until, now) // it lapses
+		c.plan(s, v.cred.until(), now) // it lapses
 	default:
 		s.wantedLocked()
 		c.enqueueLocked(s, now)
@@ -111,7 +150,7 @@ func (c *Cache) lookLocked(s *slot, now clock.Reading) (idle bool) {
 
 // wantedLocked reports whether somebody has asked for the slot since it was last replaced, or it is pinned.
 func (s *slot) wantedLocked() bool {
-	if s.used.And(^uint32(usedInLife))&usedInLife != 0 {
+	if s.flags.And(^uint32(usedInLife))&usedInLife != 0 {
 		s.wanted = true
 	}
 	return s.wanted || s.pinned
@@ -124,11 +163,11 @@ func (s *slot) dueLocked(now clock.Reading) Reason {
 	case s.gone || s.flight != nil:
 		return ""
 	case v == nil || v.at(now) == expired:
-		if s.pinned && now.Mono >= s.again {
+		if s.pinned && now.Mono >= s.past().again {
 			return ReasonPinned
 		}
 		return ""
-	case now.Mono < s.next.Load():
+	case now.Mono < s.past().next.Load():
 		return "" // a caller's attempt has failed meanwhile
 	case v.marks.Load()&markChanged != 0:
 		return ReasonChanged
@@ -154,7 +193,7 @@ func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
 	}
 	if p == nil {
 		if s.flight == nil {
-			s.busy.Store(false)
+			s.setBusy(false)
 		}
 		idle := false
 		if no != nil {
@@ -171,7 +210,7 @@ func (c *Cache) start(w waiter, worker *host, slotTaken bool) {
 	}
 	p.worker, p.slot = true, slotTaken
 	if reason == ReasonRejected {
-		s.forced = now.Mono + int64(spacing(s.cur.Load().cred.life.lifetime))
+		s.troubleLocked().forced = now.Mono + int64(spacing(s.cur.Load().cred.lifetime))
 	}
 	c.departLocked(s, &flight{slot: s, reason: reason, done: make(chan struct{}), permit: p, within: c.patienceLocked(s, now)})
 	s.mu.Unlock()
@@ -190,7 +229,7 @@ func (c *Cache) patienceLocked(s *slot, now clock.Reading) time.Duration {
 	c.governor.mu.Lock()
 	typical := s.id.limit.typical
 	c.governor.mu.Unlock()
-	return min(s.id.timeout, max(leastPatience, now.Until(v.until)/2, 4*typical))
+	return min(s.id.timeout, max(leastPatience, now.Until(v.cred.until())/2, 4*typical))
 }
 
 // putOffLocked arranges for another time what may not be asked for now. Those that the same block holds back come spread, when it
@@ -205,7 +244,7 @@ func (c *Cache) putOffLocked(s *slot, no *refusal, now clock.Reading) {
 		c.at(s, until)
 		return
 	}
-	s.next.Store(until)
+	s.troubleLocked().next.Store(until)
 	if v.at(now) == due {
 		v.marks.Or(markStale)
 	}

@@ -14,7 +14,7 @@ func (id *Identity) Reject(fingerprint string) bool {
 	}
 	served := false
 	for _, s := range id.slots() {
-		if v := s.cur.Load(); v != nil && v.cred.fingerprint == fingerprint && s.reject(fingerprint) {
+		if v := s.cur.Load(); v != nil && v.named(fingerprint) && s.reject(fingerprint) {
 			served = true
 		}
 	}
@@ -36,7 +36,7 @@ func (s *slot) reject(fingerprint string) bool {
 	defer s.mu.Unlock()
 	now := clock.Now()
 	v := s.cur.Load()
-	if v == nil || v.cred.fingerprint != fingerprint || v.at(now) == expired {
+	if v == nil || !v.named(fingerprint) || v.at(now) == expired {
 		return false
 	}
 	v.marks.Or(markRejected) // under the lock: a landing flight that brings the same version carries the mark over

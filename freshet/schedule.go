@@ -16,49 +16,41 @@ const (
 	expired       // not served
 )
 
-// plan is when a version becomes due and when it stops being served, on both clocks. It is worked out once, when the version
-// is published; the hit path only compares.
-type plan struct {
-	early clock.Reading // when jitter can make it due at the earliest
-	due   clock.Reading
-	until clock.Reading // expiry less the floor
-}
-
-func (p *plan) at(now clock.Reading) state {
-	switch {
-	case now.Reached(p.until):
-		return expired
-	case now.Reached(p.due):
-		return due
-	}
-	return fresh
-}
-
-// schedule plans the life of a key's credential. at overrides when it is due, as a fraction of its lifetime; 0 leaves that to the issuer
-// and the rules below.
-func schedule(of string, l life, at float64) plan {
+// dueAt is when a key's credential is due, on both clocks. at overrides that as a fraction of its lifetime; 0 leaves it to the issuer and
+// the rules below. Jitter is drawn with every call, for a key.
+func dueAt(of string, l life, at float64) clock.Reading {
 	if l.lifetime == 0 {
-		if l.refreshIn == 0 {
-			return plan{early: clock.Never, due: clock.Never, until: clock.Never}
-		}
-		at := l.sent.Add(max(l.refreshIn, spacing(0)))
-		return plan{early: at, due: at, until: clock.Never}
+		return earliest(l, at)
 	}
-	after := dueAfter(l.lifetime)
-	width, apart := l.lifetime/10, spacing(l.lifetime)
+	after, width := dueWithin(l, at)
+	return l.sent.Add(max(spacing(l.lifetime), after-jitter(of, width)))
+}
+
+// earliest is when jitter can make a credential due at the earliest.
+func earliest(l life, at float64) clock.Reading {
+	if l.lifetime != 0 {
+		after, width := dueWithin(l, at)
+		return l.sent.Add(max(spacing(l.lifetime), after-width))
+	}
+	if l.refreshIn == 0 {
+		return clock.Never
+	}
+	return l.sent.Add(max(l.refreshIn, spacing(0)))
+}
+
+// dueWithin is the age at which a credential that expires is due, and by how much jitter may make that earlier.
+func dueWithin(l life, at float64) (after, width time.Duration) {
 	switch {
 	case l.noneSooner:
-		after, width = l.refreshIn, 0
+		return l.refreshIn, 0
 	case at > 0:
 		after = time.Duration(float64(l.lifetime) * at)
 	case l.refreshIn > 0:
 		after = l.refreshIn
+	default:
+		after = dueAfter(l.lifetime)
 	}
-	return plan{
-		early: l.sent.Add(max(apart, after-width)),
-		due:   l.sent.Add(max(apart, after-jitter(of, width))),
-		until: l.expires().Add(-floor(l.lifetime)),
-	}
+	return after, l.lifetime / 10
 }
 
 // dueAfter is the age at which a credential of this lifetime is due, where its issuer does not say.

@@ -46,17 +46,18 @@ func TestJitterOnlyMakesARefreshEarlierByAtMostATenth(t *testing.T) {
 			at = 0.01 + 0.98*rand.Float64()
 			after = time.Duration(float64(l.lifetime) * at)
 		}
-		p := schedule("", l, at)
+		due, early := dueAt("", l, at), earliest(l, at)
 		apart := spacing(l.lifetime)
-		for _, age := range []time.Duration{time.Duration(p.due.Wall - l.sent.Wall), time.Duration(p.due.Mono - l.sent.Mono)} {
+		for _, age := range []time.Duration{time.Duration(due.Wall - l.sent.Wall), time.Duration(due.Mono - l.sent.Mono)} {
 			if age > max(after, apart) || age < max(after-l.lifetime/10, apart) {
 				t.Fatalf("lifetime %v, wish %v, at %v: due after %v, want at most %v and earlier by at most a tenth", l.lifetime, l.refreshIn, at, age, after)
 			}
 		}
-		if p.due.Wall < p.early.Wall || p.due.Mono < p.early.Mono {
-			t.Fatalf("due before the earliest that jitter can make it: %+v", p)
+		if due.Wall < early.Wall || due.Mono < early.Mono {
+			t.Fatalf("due at %+v, before %+v, the earliest that jitter can make it", due, early)
 		}
-		if floor := time.Duration(l.expires().Wall - p.until.Wall); floor != min(10*time.Second, l.lifetime/50) {
+		c := credential{sent: l.sent, lifetime: l.lifetime}
+		if floor := time.Duration(c.expires().Wall - c.until().Wall); floor != min(10*time.Second, l.lifetime/50) {
 			t.Fatalf("lifetime %v: served until %v before its end", l.lifetime, floor)
 		}
 	}
@@ -136,7 +137,7 @@ func TestHitsThatRaceForADueCredentialStartOneRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := h.slot.Load()
-	s.next.Store(0)
+	s.pardon()
 	s.mu.Lock()
 	var got answers
 	got.ask(t.Context(), 20, id, Request{})

@@ -1,7 +1,6 @@
 package freshet
 
 import (
-	"math"
 	"sync"
 	"time"
 
@@ -26,12 +25,18 @@ const (
 // A change takes O(log slots). A step of the wall clock takes O(slots), once.
 type scheduler struct {
 	mu      sync.Mutex
-	heap    []*slot // a binary heap, the first to wake on top; each knows its place
+	heap    []planned // a binary heap, the first to wake on top; each slot knows its place
 	timer   *time.Timer
 	armed   int64 // monotonic: when the timer fires; 0 if it does not
 	gap     int64 // wall − monotonic as of the last pass; 0 before the first
 	closed  bool
 	passing sync.WaitGroup
+}
+
+// planned is a slot that is to be looked at.
+type planned struct {
+	wake int64 // monotonic
+	slot *slot
 }
 
 // at has a slot looked at when the monotonic clock comes to wake, in place of any earlier arrangement; it reports whether it will
@@ -43,12 +48,14 @@ func (c *Cache) at(s *slot, wake int64) bool {
 	if x.closed {
 		return false
 	}
-	s.wake, s.draw = wake, int32(chance.Below(s.key, math.MaxInt32))
+	p := planned{wake, s}
 	if s.heaped == 0 {
-		x.heap = append(x.heap, s)
+		x.heap = append(x.heap, p)
 		s.heaped = int32(len(x.heap))
 	}
-	x.settle(int(s.heaped) - 1)
+	i := int(s.heaped) - 1
+	x.heap[i] = p
+	x.settle(i)
 	c.armLocked(wake, clock.Now())
 	return true
 }
@@ -77,11 +84,11 @@ func (x *scheduler) removeLocked(s *slot) {
 	i, last := int(s.heaped)-1, len(x.heap)-1
 	s.heaped = 0
 	moved := x.heap[last]
-	x.heap[last] = nil
+	x.heap[last] = planned{}
 	x.heap = x.heap[:last]
 	if i != last {
 		x.heap[i] = moved
-		moved.heaped = int32(i + 1)
+		moved.slot.heaped = int32(i + 1)
 		x.settle(i)
 	}
 }
@@ -125,7 +132,7 @@ func (c *Cache) pass() {
 	for {
 		n := 0
 		for n < passBatch && len(x.heap) > 0 && x.heap[0].wake <= now.Mono {
-			batch[n] = x.heap[0]
+			batch[n] = x.heap[0].slot
 			x.removeLocked(batch[n])
 			n++
 		}
@@ -152,16 +159,18 @@ func (c *Cache) pass() {
 // replanLocked plans everything anew after the clocks have parted: the wall clock was stepped, or the machine was suspended.
 // What is due is looked at once more, spread over half the life it has left, up to half a minute.
 func (x *scheduler) replanLocked(now clock.Reading) {
-	for _, s := range x.heap {
+	for i := range x.heap {
+		p := &x.heap[i]
+		s := p.slot
 		v := s.cur.Load()
 		if v == nil {
 			continue // it waits for a time of the monotonic clock
 		}
-		wait := now.Until(v.calm)
+		wait := now.Until(v.due)
 		if wait <= 0 {
-			wait = jitter(s.key, min(longestSleep, max(0, now.Until(v.until)/2)))
+			wait = jitter(s.key, min(longestSleep, max(0, now.Until(v.cred.until())/2)))
 		}
-		s.wake = min(s.wake, now.Mono+int64(wait))
+		p.wake = min(p.wake, now.Mono+int64(wait))
 	}
 	for i := len(x.heap)/2 - 1; i >= 0; i-- {
 		x.down(i)
@@ -175,11 +184,12 @@ func (x *scheduler) close() []*slot {
 	if x.timer != nil {
 		x.timer.Stop()
 	}
-	left := x.heap
-	x.heap = nil
-	for _, s := range left {
-		s.heaped = 0
+	left := make([]*slot, len(x.heap))
+	for i, p := range x.heap {
+		p.slot.heaped = 0
+		left[i] = p.slot
 	}
+	x.heap = nil
 	x.mu.Unlock()
 	x.passing.Wait()
 	return left
@@ -192,11 +202,14 @@ func (x *scheduler) settle(i int) {
 	}
 }
 
-// before orders the heap. Many may be held for one moment, and the first of them is the probe: a draw decides, so that no key is it
+// before orders the heap. Many may be held for one moment, and the first of them is the probe: lots decide, so that no key is it
 // time after time, which may be the one that fails.
-func (s *slot) before(other *slot) bool {
-	return s.wake < other.wake || s.wake == other.wake && s.draw < other.draw
+func (p planned) before(other planned) bool {
+	return p.wake < other.wake || p.wake == other.wake && p.lot() < other.lot()
 }
+
+// lot is a key's for one moment.
+func (p planned) lot() uint64 { return chance.Lot(p.slot.id.name, p.slot.key, p.wake) }
 
 func (x *scheduler) up(i int) (moved bool) {
 	for i > 0 {
@@ -230,5 +243,5 @@ func (x *scheduler) down(i int) {
 func (x *scheduler) swap(i, j int) {
 	h := x.heap
 	h[i], h[j] = h[j], h[i]
-	h[i].heaped, h[j].heaped = int32(i+1), int32(j+1)
+	h[i].slot.heaped, h[j].slot.heaped = int32(i+1), int32(j+1)
 }

@@ -344,15 +344,15 @@ func TestScheduleIsAHeap(t *testing.T) {
 		id := add(t, c, IdentityConfig{Source: &fake{}})
 		slots := make([]*slot, 500)
 		for i := range slots {
-			slots[i] = &slot{id: id, gone: true}
+			slots[i] = &slot{id: id, key: fmt.Sprint(i), gone: true}
 		}
 		check := func() {
 			t.Helper()
-			for i, s := range c.scheduler.heap {
-				if int(s.heaped) != i+1 {
-					t.Fatalf("slot at %d believes to be at %d", i, s.heaped-1)
+			for i, p := range c.scheduler.heap {
+				if int(p.slot.heaped) != i+1 {
+					t.Fatalf("slot at %d believes to be at %d", i, p.slot.heaped-1)
 				}
-				if i > 0 && s.before(c.scheduler.heap[(i-1)/2]) {
+				if i > 0 && p.before(c.scheduler.heap[(i-1)/2]) {
 					t.Fatalf("slot at %d comes before its parent", i)
 				}
 			}
