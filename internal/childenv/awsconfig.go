@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -18,7 +19,10 @@ var awsSettings = map[string]bool{
 	"s3": true, "s3api": true, "parameter_validation": true, "tcp_keepalive": true, "addressing_style": true,
 }
 
-var section = regexp.MustCompile(`^\[\s*(?:(profile|services)\s+)?"?([^"\]]+?)"?\s*\]`)
+// section is compiled when it is first wanted: commands that start no child do without.
+var section = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\[\s*(?:(profile|services)\s+)?"?([^"\]]+?)"?\s*\]`)
+})
 
 // Place is where a child calls AWS from: settings that go with an identity, and are no part of its keys.
 type Place struct {
@@ -72,7 +76,7 @@ func readUsers(text []byte) *users {
 		// left out with all that follows.
 		if bare := strings.TrimLeftFunc(line, unicode.IsSpace); strings.HasPrefix(bare, "[") {
 			profile, services, nested = "", false, false
-			m := section.FindStringSubmatch(bare)
+			m := section().FindStringSubmatch(bare)
 			switch {
 			case m == nil:
 			case m[1] == "services":

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
@@ -46,7 +47,7 @@ const usage = 2
 // after whatever Entra refused, so a code of Entra's counts for more.
 func (s *Source) classify(e *freshet.Error, req freshet.Request, c *child.Error, said string) {
 	code := ""
-	if m := entra.FindStringSubmatch(said); m != nil {
+	if m := entra().FindStringSubmatch(said); m != nil {
 		code = m[1]
 	}
 	switch {
@@ -67,7 +68,7 @@ func (s *Source) classify(e *freshet.Error, req freshet.Request, c *child.Error,
 }
 
 // entra finds the code of a refusal of Microsoft Entra's.
-var entra = regexp.MustCompile(`AADSTS([0-9]{4,7})\b`)
+var entra = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`AADSTS([0-9]{4,7})\b`) })
 
 // denials are refusals that no login of the same person changes: an account that is disabled, unknown or not assigned, a policy
 // that blocks, an application or a resource that is not there, or a service principal's own secret.
