@@ -23,7 +23,7 @@ func TestWhatIsNearlyAUUIDIsNone(t *testing.T) {
 	const text = "0123abcd-4567-89ef-fedc-ba9876543210"
 	list := []string{"", text[:35], text + "0", strings.ToUpper(text), strings.ReplaceAll(text, "-", ""), "{" + text[1:35] + "}"}
 	for i := range text {
-		for _, c := range []string{"g", "-", "A", "\x00", "\xff", "/", ":", "`"} {
+		for _, c := range []string{"g", "-", "A", "F", "{", "\x00", "\x10", "\x80", "\xb0", "\xff", "/", ":", "`", "@", "p"} {
 			if text[i:i+1] != c {
 				list = append(list, text[:i]+c+text[i+1:])
 			}
