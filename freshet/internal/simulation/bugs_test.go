@@ -52,7 +52,7 @@ var bugs = []bug{
 	{"those who wait for a failure try one after the other", 1, "attempts are apart", []edit{{"landing.go", "if x.again = now.Mono + int64(max(again(s.key, int(x.failures)), silence)); err.Kind == Invalid {", "if x.again = 0; err.Kind == Invalid {"}}},
 	{"refreshes that failed are repeated without a pause", 1, "attempts are apart", []edit{{"schedule.go", "	return s + jitter(of, width)", "	return jitter(of, width)"}}},
 	{"flights without a bound", 1, "everything is bounded", []edit{{"governor.go", "if own := g.tenants[t]; !input && (", "if own := g.tenants[t]; false && !input && ("}}},
-	{"a rejection concerns newer versions too", 1, "what is rejected is marked, and nothing else", []edit{
+	{"a rejection concerns newer versions too", 1, "nobody fails while there is something valid", []edit{
 		{"slot.go", "	case v.named(w.rejected):\n		return false", "	case w.rejected != \"\":\n		return false"},
 		{"flight.go", "	case v.named(w.rejected):\n		v.marks.Or(markRejected)", "	case w.rejected != \"\":\n		v.marks.Or(markRejected)"},
 	}},
@@ -74,7 +74,7 @@ var bugs = []bug{
 		{"internal/clock/clock.go", "return r.Wall >= other.Wall || r.Mono >= other.Mono", "return r.Mono >= other.Mono"},
 		{"internal/clock/clock.go", "min(sub(other.Wall, r.Wall), sub(other.Mono, r.Mono))", "sub(other.Mono, r.Mono)"},
 	}},
-	{"an issuer's clock is corrected the wrong way", 1, "nobody fails while there is something valid", []edit{{"credential.go", "v.Expires.Add(-skew(v.Date, sent, clock.Now()))", "v.Expires.Add(skew(v.Date, sent, clock.Now()))"}}},
+	{"an issuer's clock is corrected the wrong way", 1, "nothing is served past its floor", []edit{{"credential.go", "v.Expires.Add(-skew(v.Date, sent, clock.Now()))", "v.Expires.Add(skew(v.Date, sent, clock.Now()))"}}},
 	{"a failed login is remembered for hours", 1, "nobody is sent away for long", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = 3 * time.Hour"}}},
 	{"whoever wants more life gets what there is", 1, "who asks for more life gets it, or is told", []edit{{"slot.go", "	case w.minTTL > 0 && now.Until", "	case false && now.Until"}}},
 	{"hits mark no use", 1, "refreshes come ahead of the end", []edit{{"slot.go", "	s.use()\n	return v\n", "	return v\n"}, {"slot.go", "	s.use()\n	marks", "	marks"}, {"refresh.go", "	default:\n		s.wantedLocked()\n", "	default:\n"}}},
@@ -84,7 +84,7 @@ var bugs = []bug{
 	{"an input is refused while a probe finds out", 15, "nobody fails for nothing", []edit{{"flight.go", "	p.probe = p.attempt\n	if a.input {\n		p.attempt = 0", "	p.probe = p.attempt\n	if a.input {\n		p.attempt, p.probe = 0, 0"}}},
 	{"an outage is not noticed", 1, "who fails is left alone", []edit{{"gate.go", "	enough = 3\n", "	enough = 1 << 30\n"}, {"gate.go", "	wide = 3\n", "	wide = 1 << 30\n"}}},
 	{"429 without a time is nothing", 2, "who fails is left alone", []edit{{"gate.go", "	throttled     = 60 * time.Second\n", "	throttled     = time.Millisecond\n"}}},
-	{"everybody is a probe", 1, "one probe at a time", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},
+	{"everybody is a probe", 2, "one probe at a time", []edit{{"gate.go", "		b.probing = true\n", "		b.probing = false\n"}}},
 	{"a failed login is not remembered", 1, "who refuses is left alone", []edit{{"gate.go", "	loginAgain  = 120 * time.Second", "	loginAgain  = time.Millisecond"}}},
 	{"who tries again at once sets the pace", 2, "attempts are apart", []edit{{"refresh.go", "if now.Mono < f.starts && f.waiters > 0 {", "if false {"}}},
 	{"what comes late replaces what is newer", 1, "versions never go back", []edit{{"landing.go", "old.cred.sent.Mono > cred.sent.Mono", "old.cred.sent.Mono > cred.sent.Mono+int64(time.Hour)"}}},
