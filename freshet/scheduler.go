@@ -28,7 +28,7 @@ type scheduler struct {
 	heap    []planned // a binary heap, the first to wake on top; each slot knows its place
 	timer   *time.Timer
 	armed   int64 // monotonic: when the timer fires; 0 if it does not
-	gap     int64 // wall − monotonic as of the last pass; 0 before the first
+	gap     int64 // wall − monotonic as of the last pass; 0 before anything is planned
 	closed  bool
 	passing sync.WaitGroup
 }
@@ -48,6 +48,10 @@ func (c *Cache) at(s *slot, wake int64) bool {
 	if x.closed {
 		return false
 	}
+	now := clock.Now()
+	if x.gap == 0 {
+		x.gap = now.Wall - now.Mono
+	}
 	p := planned{wake, s}
 	if s.heaped == 0 {
 		x.heap = append(x.heap, p)
@@ -56,7 +60,7 @@ func (c *Cache) at(s *slot, wake int64) bool {
 	i := int(s.heaped) - 1
 	x.heap[i] = p
 	x.settle(i)
-	c.armLocked(wake, clock.Now())
+	c.armLocked(wake, now)
 	return true
 }
 
@@ -101,9 +105,6 @@ func (c *Cache) armLocked(wake int64, now clock.Reading) {
 		return
 	}
 	x.armed = wake
-	if x.gap == 0 {
-		x.gap = now.Wall - now.Mono
-	}
 	in := time.Duration(wake - now.Mono)
 	if x.timer == nil {
 		x.timer = time.AfterFunc(in, c.pass)
@@ -204,17 +205,19 @@ func (x *scheduler) settle(i int) {
 
 // before orders the heap. Many may be held for one moment, and the first of them is the probe: lots decide, so that no key is it
 // time after time, which may be the one that fails.
-func (p planned) before(other planned) bool {
-	return p.wake < other.wake || p.wake == other.wake && p.lot() < other.lot()
+func (x *scheduler) before(p, other planned) bool {
+	return p.wake < other.wake || p.wake == other.wake && x.lot(p) < x.lot(other)
 }
 
-// lot is a key's for one moment.
-func (p planned) lot() uint64 { return chance.Lot(p.slot.id.name, p.slot.key, p.wake) }
+// lot is a key's for one moment, by the wall clock: the monotonic one is another in each process.
+func (x *scheduler) lot(p planned) uint64 {
+	return chance.Lot(p.slot.id.name, p.slot.key, p.wake+x.gap)
+}
 
 func (x *scheduler) up(i int) (moved bool) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !x.heap[i].before(x.heap[parent]) {
+		if !x.before(x.heap[i], x.heap[parent]) {
 			break
 		}
 		x.swap(i, parent)
@@ -229,10 +232,10 @@ func (x *scheduler) down(i int) {
 		if child >= len(x.heap) {
 			return
 		}
-		if right := child + 1; right < len(x.heap) && x.heap[right].before(x.heap[child]) {
+		if right := child + 1; right < len(x.heap) && x.before(x.heap[right], x.heap[child]) {
 			child = right
 		}
-		if !x.heap[child].before(x.heap[i]) {
+		if !x.before(x.heap[child], x.heap[i]) {
 			return
 		}
 		x.swap(i, child)

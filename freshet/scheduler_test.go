@@ -352,7 +352,7 @@ func TestScheduleIsAHeap(t *testing.T) {
 				if int(p.slot.heaped) != i+1 {
 					t.Fatalf("slot at %d believes to be at %d", i, p.slot.heaped-1)
 				}
-				if i > 0 && p.before(c.scheduler.heap[(i-1)/2]) {
+				if i > 0 && c.scheduler.before(p, c.scheduler.heap[(i-1)/2]) {
 					t.Fatalf("slot at %d comes before its parent", i)
 				}
 			}
