@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"freshet.dev/freshet"
@@ -46,7 +45,7 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 			return freshet.Answer{}, err
 		}
 		b.refused.add(c, req.Rejected)
-		b.audit.rejection(c, name, req.Rejected, e.serves(req.Rejected))
+		b.audit.rejection(c, name, req.Rejected, e.Serves(req.Rejected))
 	}
 	a, err := e.Get(ctx, req)
 	if err == nil && a.Rejected && req.Rejected == "" && b.refused.has(c, a.Credential.Fingerprint()) {
@@ -68,13 +67,6 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 	}
 	b.callers.row(c.name(), name).n.Add(1)
 	return a, nil
-}
-
-// serves reports whether the identity serves a version now. It takes O(keys of the identity).
-func (e *entry) serves(fingerprint string) bool {
-	return slices.ContainsFunc(e.Entries(), func(k freshet.Entry) bool {
-		return k.Credential != nil && k.Credential.Fingerprint() == fingerprint
-	})
 }
 
 // release finds an identity whose credential may leave through the caller's door.

@@ -22,6 +22,18 @@ func (id *Identity) Reject(fingerprint string) bool {
 	return served
 }
 
+// Serves reports whether one of the identity's keys serves the version with this fingerprint now. It takes O(keys of the identity), and
+// works out the fingerprints of those alone that begin alike.
+func (id *Identity) Serves(fingerprint string) bool {
+	now := clock.Now()
+	for _, s := range id.slots() {
+		if v := s.cur.Load(); v != nil && v.named(fingerprint) && v.at(now) != expired {
+			return true
+		}
+	}
+	return false
+}
+
 // slots is a copy of the identity's slots at this moment.
 func (id *Identity) slots() []*slot {
 	id.cache.mu.Lock()

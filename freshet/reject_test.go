@@ -267,3 +267,26 @@ func TestRejectMarksEveryKeyThatServesTheVersion(t *testing.T) {
 		}
 	})
 }
+
+func TestServesTellsOfWhatIsServedNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		id := alone(t, &fake{varies: FieldTenant})
+		first := mustGet(t, id, Request{Tenant: "a"}).Credential
+		second := mustGet(t, id, Request{Tenant: "b"}).Credential
+		for _, of := range []string{first.Fingerprint(), second.Fingerprint()} {
+			if !id.Serves(of) {
+				t.Errorf("%s is served, and said not to be", of)
+			}
+			// What begins alike, is longer, or is no fingerprint at all, is not served.
+			for _, other := range []string{of[:8] + "000000000000000000000000", of + "0", of[:31], "zz" + of[2:], ""} {
+				if id.Serves(other) {
+					t.Errorf("%q is said to be served", other)
+				}
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		if id.Serves(first.Fingerprint()) {
+			t.Error("what has expired is said to be served")
+		}
+	})
+}
