@@ -9,9 +9,14 @@ import (
 
 // Credential hands a credential to a caller: policy first, then the cache. Errors are [*freshet.Error]s.
 func (b *Broker) Credential(ctx context.Context, c Caller, name string, req freshet.Request) (freshet.Answer, error) {
+	return b.hand(ctx, c, nil, name, req)
+}
+
+// hand is Credential for a caller whose hand-outs of that identity are counted in row; nil has it looked up.
+func (b *Broker) hand(ctx context.Context, c Caller, row *callerCount, name string, req freshet.Request) (freshet.Answer, error) {
 	for {
 		w := b.world.Load()
-		a, err := b.credential(ctx, w, c, name, req)
+		a, err := b.credential(ctx, w, c, row, name, req)
 		if err != nil && ctx.Err() == nil && w.replaced(b.world.Load(), name) {
 			continue // what failed is not configured any more
 		}
@@ -22,7 +27,7 @@ func (b *Broker) Credential(ctx context.Context, c Caller, name string, req fres
 	}
 }
 
-func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string, req freshet.Request) (freshet.Answer, error) {
+func (b *Broker) credential(ctx context.Context, w *world, c Caller, row *callerCount, name string, req freshet.Request) (freshet.Answer, error) {
 	e, err := b.release(w, c, name)
 	if err != nil {
 		return freshet.Answer{}, err
@@ -65,7 +70,10 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, name string
 	} else {
 		e.counts.hit(a.Stale)
 	}
-	b.callers.row(c.name(), name).n.Add(1)
+	if row == nil {
+		row = b.callers.row(c.name(), name)
+	}
+	row.n.Add(1)
 	return a, nil
 }
 

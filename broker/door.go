@@ -140,7 +140,7 @@ func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (fresh
 		case s == nil:
 			return freshet.Answer{}, freshet.Errorf(freshet.Invalid, "unknown identity").WithHint("this door serves another")
 		case !plain(&req):
-			return d.broker.Credential(ctx, d.caller, name, req)
+			return d.broker.hand(ctx, d.caller, s.row, name, req)
 		}
 		a, err := d.take(ctx, s, name, req.Hold)
 		if now := (*d.seats.Load())[name]; err != nil && ctx.Err() == nil && now != nil && now.entry.Identity != s.entry.Identity {

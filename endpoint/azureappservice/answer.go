@@ -11,35 +11,38 @@ import (
 	"freshet.dev/freshet"
 )
 
-// seat is a query that was answered before, and the answer of its last version up to refresh_in.
+// seat is a query that was answered before, and the answer that it had last.
 type seat struct {
 	resource string
 	request  freshet.Request
 	last     atomic.Pointer[rendered]
 }
 
+// rendered is an answer. It holds for a second: when to come back is relative.
 type rendered struct {
 	credential *freshet.Credential
-	body       []byte // without its closing brace
+	refreshIn  int64
+	body       []byte
 }
 
-// answer renders a version once: all but when to come back, which is relative.
+// answer renders a version once a second.
 func (h *Handler) answer(s *seat, a freshet.Answer) []byte {
-	r := s.last.Load()
-	if r == nil || r.credential != a.Credential {
-		r = &rendered{a.Credential, h.render(s, a.Credential)}
-		if !a.Credential.Static() {
-			s.last.Store(r)
-		}
+	in := refreshIn(a)
+	if r := s.last.Load(); r != nil && r.credential == a.Credential && r.refreshIn == in {
+		return r.body
 	}
-	out := make([]byte, len(r.body), len(r.body)+32)
-	copy(out, r.body)
-	if in := refreshIn(a); in > 0 {
-		out = strconv.AppendInt(append(out, `,"refresh_in":`...), in, 10)
+	body := h.render(s, a.Credential)
+	if in > 0 {
+		body = strconv.AppendInt(append(body, `,"refresh_in":`...), in, 10)
 	}
-	return append(out, "}\n"...)
+	body = append(body, "}\n"...)
+	if !a.Credential.Static() {
+		s.last.Store(&rendered{a.Credential, in, body})
+	}
+	return body
 }
 
+// render renders what a version's answers begin with.
 func (h *Handler) render(s *seat, c *freshet.Credential) []byte {
 	expires := c.Expires()
 	if c.Static() {

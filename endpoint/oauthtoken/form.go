@@ -32,13 +32,20 @@ func readForm(r *http.Request) (f form, why string) {
 	if err != nil {
 		return f, "the body cannot be read"
 	}
+	if strings.IndexByte(b, ';') >= 0 {
+		return f, "the body is no form"
+	}
+	escaped := strings.IndexByte(b, '%') >= 0 || strings.IndexByte(b, '+') >= 0
 	var seen [6]bool
 	for pair := range strings.SplitSeq(b, "&") {
 		key, value, _ := strings.Cut(pair, "=")
-		key, err1 := unescape(key)
-		value, err2 := unescape(value)
-		if err1 != nil || err2 != nil || strings.Contains(pair, ";") {
-			return f, "the body is no form"
+		if escaped {
+			var err1, err2 error
+			key, err1 = url.QueryUnescape(key)
+			value, err2 = url.QueryUnescape(value)
+			if err1 != nil || err2 != nil {
+				return f, "the body is no form"
+			}
 		}
 		at, into := f.parameter(key)
 		if into == nil {
@@ -78,15 +85,7 @@ func readBody(r *http.Request) (string, error) {
 		b, err := io.ReadAll(r.Body)
 		return string(b), err
 	}
-	var b strings.Builder
-	b.Grow(int(r.ContentLength))
-	_, err := io.CopyN(&b, r.Body, r.ContentLength)
-	return b.String(), err
-}
-
-func unescape(s string) (string, error) {
-	if !strings.ContainsAny(s, "%+") {
-		return s, nil
-	}
-	return url.QueryUnescape(s)
+	b := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, b)
+	return string(b), err
 }

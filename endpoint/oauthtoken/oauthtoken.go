@@ -112,8 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Freshet-Stale", "true")
 	}
 	header["Content-Type"], header["Cache-Control"] = contentType, noStore
-	_, _ = w.Write(h.identities[name].render(a.Credential))
-	_, _ = w.Write(append(strconv.AppendInt(make([]byte, 0, 16), expiry.Seconds(a.Credential), 10), "}\n"...))
+	_, _ = w.Write(h.identities[name].answer(a.Credential))
 }
 
 var (
@@ -121,25 +120,29 @@ var (
 	noStore     = []string{"no-store"}
 )
 
-// identity is one that is served here, and the answer of its last version up to expires_in.
+// identity is one that is served here, and the answer that was given last.
 type identity struct{ last atomic.Pointer[rendered] }
 
+// rendered is an answer. It holds for a second: how long a token lives is relative.
 type rendered struct {
 	credential *freshet.Credential
+	expiresIn  int64
 	body       []byte
 }
 
-// render renders a version once: all but how long it lives.
-func (i *identity) render(c *freshet.Credential) []byte {
-	if r := i.last.Load(); r != nil && r.credential == c {
+// answer renders a version once a second.
+func (i *identity) answer(c *freshet.Credential) []byte {
+	in := expiry.Seconds(c)
+	if r := i.last.Load(); r != nil && r.credential == c && r.expiresIn == in {
 		return r.body
 	}
 	doc, _ := json.Marshal(struct {
 		Token string `json:"access_token"`
 		Type  string `json:"token_type"`
 	}{c.Token(), c.TokenType()})
-	body := append(doc[:len(doc)-1], `,"expires_in":`...)
-	i.last.Store(&rendered{c, body})
+	body := strconv.AppendInt(append(doc[:len(doc)-1], `,"expires_in":`...), in, 10)
+	body = append(body, "}\n"...)
+	i.last.Store(&rendered{c, in, body})
 	return body
 }
 

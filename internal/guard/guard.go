@@ -35,13 +35,18 @@ func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why st
 		case r.ContentLength > MaxBody:
 			deny(w, http.StatusRequestEntityTooLarge, "the body is too large")
 		default:
-			r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+			if r.ContentLength != 0 { // it is -1 where the length is not known
+				r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+			}
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
 func known(host string, hosts []string) bool {
+	if strings.HasPrefix(host, "127.0.0.1:") && strings.IndexByte(host[len("127.0.0.1:"):], ':') < 0 {
+		return true // what nearly everybody sends
+	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
