@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"freshet.dev/internal/field"
 	"freshet.dev/internal/secret"
@@ -29,8 +30,20 @@ var (
 )
 
 // settingsOf are a struct's keys, in the order of its fields. It panics on a field that cannot be one: that is a defect
-// of the struct's author.
+// of the struct's author. They are read once for a type, and are not the caller's to change.
 func settingsOf(t reflect.Type) []setting {
+	if known, ok := settingsRead.Load(t); ok {
+		return known.([]setting)
+	}
+	all := readSettings(t)
+	settingsRead.Store(t, all)
+	return all
+}
+
+// settingsRead has what settingsOf has read: reflect.Type → []setting. Reading tags takes longer than all else of a small file.
+var settingsRead sync.Map
+
+func readSettings(t reflect.Type) []setting {
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("config: %v holds settings and is no struct", t))
 	}
