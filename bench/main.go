@@ -100,7 +100,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 		set.PrintDefaults()
 		fmt.Fprint(stderr, "\nExamples:\n  go -C bench run .                                 all of it, into RESULTS.md\n"+
 			"  go -C bench run . -cases '^hit/' -rounds 3        hits alone, for a first look\n"+
-			"  go -C bench run . -cases serve/tcp -json -        figures of every round\n")
+			"  go -C bench run . -cases '^serve/' -json -          figures of every round\n")
 	}
 	if err := set.Parse(args); err != nil {
 		if err == flag.ErrHelp {

@@ -58,7 +58,7 @@ func (w *world) idleProgram(name string) func(*measure.Setup) (measure.Round, er
 		if err != nil {
 			return nil, err
 		}
-		here := &world{w.dialect, filepath.Join(dir, "body")}
+		here := &world{dialect: w.dialect, body: filepath.Join(dir, "body")}
 		body := `{"AccessKeyId":"` + daemon.AccessKeyID + `"}`
 		if err := os.WriteFile(here.body, []byte(body), 0o600); err != nil {
 			return nil, err

@@ -16,7 +16,7 @@ import (
 
 // startCase is how soon a daemon answers, and what it then takes.
 func startCase() measure.Case {
-	w := &world{dialect: &dialect{network: "unix", method: "GET", path: "/readyz", header: []string{localhost}, want: "ready"}}
+	w := &world{dialect: &dialect{network: "unix", method: "GET", path: "/readyz", want: "ready"}}
 	return measure.Case{
 		Name: "serve/start", Title: "A daemon's start", Rounds: 15, Missing: load.Missing("unix"),
 		About: "From starting the process to the first answer of `/readyz` on its Unix socket, which is asked anew every half millisecond; " +

@@ -49,14 +49,15 @@ type Result struct {
 	P50, P99  float64 // in nanoseconds
 }
 
-// Client names what asks the servers of a network: wrk with its version, or this program's own.
+// Client names what asks the servers of a network, and how it knows that it was answered.
 func Client(network string) string {
 	if network == "tcp" {
 		if out, _ := exec.Command("wrk", "-v").Output(); len(out) > 0 { // it exits with 1
-			return strings.TrimSpace(strings.Split(string(out), "[")[0])
+			version, _, _ := strings.Cut(string(out), " [")
+			return "The client " + strings.TrimSpace(version) + ", which checks each answer's status and the size of all,"
 		}
 	}
-	return "this program's own client"
+	return "A client of this program's own, which looks for the credential in each answer,"
 }
 
 // Missing says what has to be installed to ask the servers of a network; "" if nothing.
