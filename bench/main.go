@@ -47,13 +47,15 @@ type flags struct {
 	cases    *regexp.Regexp
 	rounds   int
 	json     string
+	keep     string
 	markdown string
 	smoke    bool
 	list     bool
 }
 
 func main() {
-	trouble.ChildMain() // this program is also what one of its cases crashes
+	trouble.ChildMain() // this program is also what one of its cases crashes,
+	scale.ChildMain()   // and what others fill with keys
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -91,6 +93,7 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	cases := set.String("cases", "", "only those cases whose names match this regular `expression`")
 	set.IntVar(&f.rounds, "rounds", 7, "how many rounds at most")
 	set.StringVar(&f.json, "json", "", "write every round's figures to this `file`; - for standard output")
+	set.StringVar(&f.keep, "keep", "", "with -cases: take all others from this `file`, which an earlier run wrote with -json")
 	set.StringVar(&f.markdown, "markdown", "", "write the page to this `file`, and its plots beside it; RESULTS.md if all cases are run")
 	set.BoolVar(&f.smoke, "smoke", false, "only see that every case works: one round of little work, whose figures mean nothing")
 	set.BoolVar(&f.list, "list", false, "list the cases, and run none")
@@ -151,8 +154,15 @@ func measureAll(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 	during := machine.Watch()
 	o := measure.Options{Rounds: f.rounds, Smoke: f.smoke, Tools: tools}
 	p := newProgress(stderr)
+	var earlier report.Report
+	if f.keep != "" {
+		if earlier, err = report.Read(f.keep); err != nil {
+			return err
+		}
+	}
 	for _, c := range cases() {
 		if !f.cases.MatchString(c.Name) {
+			r.Cases = append(r.Cases, earlier.Case(c.Name)...)
 			continue
 		}
 		o.Step = p.of(c.Name)
@@ -161,11 +171,13 @@ func measureAll(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
+		res.Commit = r.Machine.Commit
 		r.Cases = append(r.Cases, res)
 		report.Text(stdout, res)
 	}
 	for _, c := range curves() {
 		if !f.cases.MatchString(c.Name) {
+			r.Curves = append(r.Curves, earlier.Curve(c.Name)...)
 			continue
 		}
 		o.Step = p.of(c.Name)
@@ -174,6 +186,7 @@ func measureAll(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
+		res.Commit = r.Machine.Commit
 		r.Curves = append(r.Curves, res)
 		report.TextCurve(stdout, res)
 	}
@@ -181,6 +194,9 @@ func measureAll(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 		return fmt.Errorf("-cases %q matches none; -list tells their names", f.cases)
 	}
 	r.During = during()
+	if f.keep != "" {
+		r.Command, r.Rounds, r.During = earlier.Command, earlier.Rounds, earlier.During
+	}
 	r.Used(machine.Versions())
 	if warning := r.Warning(); warning != "" && !f.smoke {
 		fmt.Fprintln(stderr, "bench:", warning)

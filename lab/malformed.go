@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -53,14 +54,14 @@ func asked(issuer string, r *request) [sha256.Size]byte {
 	return sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 }
 
-var xmlText = regexp.MustCompile(`>[^<>]+<`)
+var xmlText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`>[^<>]+<`) })
 
 // mistyped is an answer's body with values of other types: in JSON text where there were numbers, and numbers where there was
 // text; in XML, which has no types, words where there were times and keys.
 func mistyped(a reply) []byte {
 	var doc map[string]any
 	if json.Unmarshal(a.body, &doc) != nil {
-		return xmlText.ReplaceAll(a.body, []byte(">soon<"))
+		return xmlText().ReplaceAll(a.body, []byte(">soon<"))
 	}
 	for name, value := range doc {
 		switch value.(type) {

@@ -3,7 +3,6 @@ package scale
 import (
 	"context"
 	"math/rand/v2"
-	"runtime"
 
 	"github.com/puzpuzpuz/xsync/v4"
 
@@ -92,55 +91,5 @@ func serial(s *measure.Setup, f func(n int)) measure.Round {
 			return nil, err
 		}
 		return values[:1], nil
-	}
-}
-
-func memory() measure.Curve {
-	return measure.Curve{
-		Name:  "scale/memory",
-		Title: "Memory of a key over its token",
-		About: "The heap after a collection, with the keys and without them, for each key. All keys share one token, so that it does not count. " +
-			"Tenants are named by UUID.",
-		Complexity: "O(keys). A key's own structures take what they take; its place in the table takes 16 to 32 bytes, by how full that is, which is why the " +
-			"curve has teeth.",
-		X: "keys", At: []int{1_000, 10_000, 100_000, 300_000, 1_000_000}, Rounds: 2,
-		Columns: []measure.Column{{Name: "bytes a key", Unit: measure.Bytes, Compare: true}},
-		Subjects: []measure.Sized{
-			{Name: "freshet", Role: measure.Freshet, Start: func(_ *measure.Setup, keys int) (measure.Round, error) {
-				return func() ([]float64, error) {
-					before := heap()
-					w, err := newWorld(keys)
-					if err != nil {
-						return nil, err
-					}
-					defer w.close()
-					for i := range keys {
-						if err := w.ask(tenant(i)); err != nil {
-							return nil, err
-						}
-					}
-					per := float64(heap()-before) / float64(keys)
-					runtime.KeepAlive(w)
-					return []float64{per}, nil
-				}, nil
-			}},
-			{
-				Name: "xsync.Map", Role: measure.Floor, Modules: []string{xsyncModule},
-				Note: "from the tenant's text to a pointer to a token: a map and no more, without expiry, schedule, eviction or a way to refresh.",
-				Start: func(_ *measure.Setup, keys int) (measure.Round, error) {
-					type entry struct{ token string }
-					return func() ([]float64, error) {
-						before := heap()
-						m := xsync.NewMap[string, *entry]()
-						for i := range keys {
-							m.Store(tenant(i).Tenant, &entry{token: token})
-						}
-						per := float64(heap()-before) / float64(keys)
-						runtime.KeepAlive(m)
-						return []float64{per}, nil
-					}, nil
-				},
-			},
-		},
 	}
 }

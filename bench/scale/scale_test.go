@@ -1,10 +1,16 @@
 package scale
 
 import (
+	"os"
 	"testing"
 
 	"freshet.dev/bench/internal/measure"
 )
+
+func TestMain(m *testing.M) {
+	ChildMain() // the tests' program is also the one that is filled with keys
+	os.Exit(m.Run())
+}
 
 func TestSmoke(t *testing.T) {
 	for _, c := range Curves() {

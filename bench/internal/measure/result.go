@@ -11,6 +11,7 @@ type Result struct {
 	Title   string   `json:"title,omitempty"`
 	About   string   `json:"about,omitempty"`
 	Missing string   `json:"missing,omitempty"`
+	Commit  string   `json:"commit,omitempty"` // of what was measured
 	Columns []Column `json:"columns"`
 	Rows    []Row    `json:"rows"`
 }
@@ -31,6 +32,7 @@ type CurveResult struct {
 	Title      string   `json:"title"`
 	About      string   `json:"about"`
 	Complexity string   `json:"complexity"`
+	Commit     string   `json:"commit,omitempty"`
 	X          string   `json:"x"`
 	At         []int    `json:"at"`
 	Sizes      []Result `json:"sizes"`

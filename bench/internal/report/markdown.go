@@ -46,11 +46,15 @@ type page struct{ strings.Builder }
 
 func (p *page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
 
-func (p *page) head(name, title, about string) {
+func (p *page) head(name, commit, title, about string) {
 	p.line("")
 	p.line("## %s", title)
 	p.line("")
-	p.line("`%s`", name)
+	if commit == "" {
+		p.line("`%s`", name)
+	} else {
+		p.line("`%s`, at %s", name, commit)
+	}
 	if about != "" {
 		p.line("")
 		p.line("%s", strings.TrimSpace(about))
@@ -59,7 +63,7 @@ func (p *page) head(name, title, about string) {
 }
 
 func (p *page) result(res measure.Result) {
-	p.head(res.Name, res.Title, res.About)
+	p.head(res.Name, res.Commit, res.Title, res.About)
 	if res.Missing != "" {
 		p.line("Left out: %s", res.Missing)
 		return
@@ -69,7 +73,7 @@ func (p *page) result(res measure.Result) {
 }
 
 func (p *page) curve(c measure.CurveResult, plots string) {
-	p.head(c.Name, c.Title, c.About)
+	p.head(c.Name, c.Commit, c.Title, c.About)
 	if len(c.Sizes) == 0 {
 		return
 	}

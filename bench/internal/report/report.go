@@ -2,10 +2,12 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +34,44 @@ func (r *Report) JSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
+}
+
+// Read reads what JSON wrote. Each case is of the commit that it says, or else of the report's.
+func Read(path string) (r Report, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range r.Cases {
+		r.Cases[i].Commit = cmp.Or(r.Cases[i].Commit, r.Machine.Commit)
+	}
+	for i := range r.Curves {
+		r.Curves[i].Commit = cmp.Or(r.Curves[i].Commit, r.Machine.Commit)
+	}
+	return r, nil
+}
+
+// Case is the case of a name, or none.
+func (r *Report) Case(name string) []measure.Result {
+	for _, c := range r.Cases {
+		if c.Name == name {
+			return []measure.Result{c}
+		}
+	}
+	return nil
+}
+
+// Curve is the curve of a name, or none.
+func (r *Report) Curve(name string) []measure.CurveResult {
+	for _, c := range r.Curves {
+		if c.Name == name {
+			return []measure.CurveResult{c}
+		}
+	}
+	return nil
 }
 
 // Warning says that other work disturbed the run, if it did.
