@@ -63,9 +63,18 @@ func output(ctx context.Context, name string, args ...string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// Versions are those of the modules that this program was built with.
+// Versions are those of the modules that this program was built with, and of those that go.mod in the current folder has beside them,
+// for the programs that are built from it.
 func Versions() map[string]string {
 	versions := make(map[string]string)
+	if b, err := os.ReadFile("go.mod"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
+			if len(words) >= 2 && strings.HasPrefix(words[1], "v") && !strings.HasPrefix(words[0], "freshet.dev") {
+				versions[words[0]] = words[1]
+			}
+		}
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return versions
