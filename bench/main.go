@@ -195,7 +195,7 @@ func measureAll(ctx context.Context, f flags, stdout, stderr io.Writer) error {
 	}
 	r.During = during()
 	if f.keep != "" {
-		r.Command, r.Rounds, r.During = earlier.Command, earlier.Rounds, earlier.During
+		r.Command, r.Rounds, r.Before, r.During = earlier.Command, earlier.Rounds, earlier.Before, earlier.During // of most of it
 	}
 	r.Used(machine.Versions())
 	if warning := r.Warning(); warning != "" && !f.smoke {

@@ -14,7 +14,7 @@ func (r *Report) Markdown(w io.Writer, plots string) error {
 	p := &page{}
 	p.line("# Results")
 	p.line("")
-	p.line("Made by `%s` on %s, at commit %s; do not edit.", r.Command, day(r.Made), r.Machine.Commit)
+	p.line("Made by `%s` on %s; do not edit. Each case says what commit of this repository was measured.", r.Command, day(r.Made))
 	p.line("")
 	p.line("- Machine: %s, %d processors, %s of memory, %s, %s.", r.Machine.CPU, r.Machine.Cores,
 		quantity(float64(r.Machine.Memory), measure.Column{Unit: measure.Bytes}), r.Machine.Kernel, r.Machine.Go)

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,12 +32,15 @@ func Plot(dir string, c measure.CurveResult) error {
 	p.Y.Label.Text = c.Sizes[0].Columns[0].Name
 	p.BackgroundColor = color.White
 	p.Legend.Top, p.Legend.Left = true, true
-	grid := plotter.NewGrid()
-	p.Add(grid)
+	p.Add(plotter.NewGrid())
+	low, high := math.Inf(1), 0.0
 	for i, subject := range c.Sizes[0].Rows {
 		points := line(c, subject.Subject)
 		if len(points) == 0 {
 			continue
+		}
+		for _, at := range points {
+			low, high = min(low, at.Y), max(high, at.Y)
 		}
 		l, dots, err := plotter.NewLinePoints(points)
 		if err != nil {
@@ -49,6 +53,9 @@ func Plot(dir string, c measure.CurveResult) error {
 		}
 		p.Add(l, dots)
 		p.Legend.Add(subject.Subject, l, dots)
+	}
+	if high > 0 { // whole decades, so that a flat curve looks flat
+		p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(low))), math.Pow(10, math.Ceil(math.Log10(high)+1e-9))
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

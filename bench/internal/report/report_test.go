@@ -44,7 +44,7 @@ func row(name string, role measure.Role, values ...float64) measure.Row {
 
 func sample() *Report {
 	res := measure.Result{
-		Name: "hit/one", Title: "A hit", Columns: []measure.Column{{Name: "serial", Unit: measure.Nanoseconds, Compare: true}},
+		Name: "hit/one", Commit: "abc", Title: "A hit", Columns: []measure.Column{{Name: "serial", Unit: measure.Nanoseconds, Compare: true}},
 		Rows: []measure.Row{
 			row("floor", measure.Floor, 25, 25, 25), row("freshet", measure.Freshet, 50, 50, 50), row("slow", measure.Peer, 150, 150, 150),
 			row("fast", measure.Peer, 25, 25, 25), row("alike", measure.Peer, 40, 50, 60),
@@ -78,7 +78,7 @@ func TestPageSaysWhoIsAheadAndWhatIsNotShown(t *testing.T) {
 		"| alike | 50 ns (45 ns–55 ns) | no difference shown |\n", "| broken | failed: went away |  |\n",
 		"| slow | 150/s | 3 × **ahead** |\n", "| fast | 25/s | 0.5 × |\n", "Left out: install nginx\n",
 		"![Hits](plots/scale-hits.svg)\n", "| 1,000 |  | 60 ns |  |  |  |  |\n", "| example.org/slow | v1.2.3 |\n", "others had 0 % of its processors before the run, and 50 % during it",
-		"on 2 January 2026, at commit abc",
+		"on 2 January 2026; do not edit", "`hit/one`, at abc\n",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
