@@ -77,7 +77,7 @@ func (c canonical) value(v reflect.Value) {
 	case isScalar(v.Type()):
 		c.text(fmt.Sprint(v.Interface()))
 	case v.Kind() == reflect.Struct:
-		settings := settingsOf(v.Type())
+		settings := slices.Clone(settingsOf(v.Type()))
 		slices.SortFunc(settings, func(a, b setting) int { return strings.Compare(a.name, b.name) })
 		c.count(len(settings))
 		for _, s := range settings {

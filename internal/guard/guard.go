@@ -44,7 +44,7 @@ func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why st
 }
 
 func known(host string, hosts []string) bool {
-	if strings.HasPrefix(host, "127.0.0.1:") && strings.IndexByte(host[len("127.0.0.1:"):], ':') < 0 {
+	if port, ok := strings.CutPrefix(host, "127.0.0.1:"); ok && !strings.ContainsAny(port, ":[]") {
 		return true // what nearly everybody sends
 	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
