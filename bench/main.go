@@ -98,7 +98,8 @@ func parse(args []string, stderr io.Writer) (flags, error) {
 	set.BoolVar(&f.smoke, "smoke", false, "only see that every case works: one round of little work, whose figures mean nothing")
 	set.BoolVar(&f.list, "list", false, "list the cases, and run none")
 	usage := func() {
-		fmt.Fprint(stderr, "Bench compares freshet with what people would otherwise use.\n\n  go -C bench run . [flags]\n\n")
+		fmt.Fprint(stderr, "Bench compares freshet with what people would otherwise use. It takes half an hour on an idle machine, and uses wrk, nginx,\n"+
+			"python3 and az where they are installed; what is missing is left out, and said to be.\n\n  go -C bench run . [flags]\n\n")
 		set.SetOutput(stderr)
 		set.PrintDefaults()
 		fmt.Fprint(stderr, "\nExamples:\n  go -C bench run .                                 all of it, into RESULTS.md\n"+
