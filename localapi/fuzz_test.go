@@ -71,7 +71,7 @@ func FuzzRequest(f *testing.F) {
 		}})
 	f.Fuzz(func(t *testing.T, method, target, body, config, ancestry string, ours bool) {
 		u, err := url.ParseRequestURI(target)
-		if err != nil || method == http.MethodConnect || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") {
+		if err != nil || method == http.MethodConnect || !strings.HasPrefix(u.Path, "/") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") {
 			return // net/http redirects what is no clean path
 		}
 		p := peer.Credentials{UID: owner, PID: 1}
