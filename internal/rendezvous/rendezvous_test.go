@@ -321,7 +321,7 @@ func TestWaiterLeavesAtItsOwnDeadline(t *testing.T) {
 // TestConnectedProcessesAreAnsweredOnABusyMachine answers in a program whose other goroutines leave the holder little time: it may
 // be put aside at any point for longer than it waits for those who have not quite connected.
 func TestConnectedProcessesAreAnsweredOnABusyMachine(t *testing.T) {
-	const waiting = 2000
+	const waiting = 500
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
