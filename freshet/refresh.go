@@ -15,7 +15,7 @@ type version struct {
 	cred  *Credential
 	marks atomic.Uint32
 	print uint32        // the beginning of its fingerprint, to tell nearly all others from it without working that out
-	due   clock.Reading // when it is to be replaced; it is not served past that by more than its life lasts
+	due   clock.Reading // when it is to be replaced, or its end if that is sooner
 }
 
 // Marks of a version.
@@ -68,7 +68,7 @@ func (v *version) early(refreshAt float64) clock.Reading {
 	return earliest(v.cred.life(), refreshAt)
 }
 
-// named reports whether a fingerprint, or "", is the version's.
+// named reports whether a fingerprint is the version's; "" is nobody's.
 func (v *version) named(fingerprint string) bool {
 	var print [4]byte
 	if len(fingerprint) != 32 {

@@ -14,14 +14,13 @@ type slot struct {
 	key  string
 	hash uint32
 
-	place int32 // in its identity's ring, under cache.mu
-	size  int32 // accounted to its identity, under cache.mu
-
+	place  int32 // in its identity's ring, under cache.mu
+	size   int32 // accounted to its identity, under cache.mu
 	heaped int32 // its place in the scheduler's heap, from 1; 0: it is in none. Under scheduler.mu
 
 	cur     atomic.Pointer[version] // nil: nothing to serve
 	trouble atomic.Pointer[trouble] // nil: none. Set under mu
-	flags   atomic.Uint32
+	flags   atomic.Uint32           // see below
 
 	// What follows is under mu.
 

@@ -1,7 +1,6 @@
 package hit
 
 import (
-	"runtime"
 	"time"
 
 	"freshet.dev/bench/internal/measure"
@@ -56,16 +55,9 @@ const token = "the token of all entries"
 
 // weighed is what the heap grew by, for each of n, while f ran.
 func weighed(n int, f func() error) (float64, error) {
-	before := heap()
+	before := measure.Heap()
 	err := f()
-	return float64(heap()-before) / float64(n), err
-}
-
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	return float64(measure.Heap()-before) / float64(n), err
 }
 
 // keyRound is a round of hits, which must all be of what was filled in, with the bytes of an entry.

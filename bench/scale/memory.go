@@ -87,7 +87,7 @@ func ChildMain() {
 
 // fill is how many bytes of heap each of so many keys takes.
 func fill(what string, keys int) (float64, error) {
-	before := heap()
+	before := measure.Heap()
 	var full any
 	switch what {
 	case inFreshet:
@@ -110,7 +110,7 @@ func fill(what string, keys int) (float64, error) {
 	default:
 		return 0, errors.New("nothing of that name can be filled: " + what)
 	}
-	per := float64(heap()-before) / float64(keys)
+	per := float64(measure.Heap()-before) / float64(keys)
 	runtime.KeepAlive(full)
 	return per, nil
 }

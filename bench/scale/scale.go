@@ -4,7 +4,6 @@ package scale
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -71,13 +70,4 @@ func (w *world) ask(req freshet.Request) error {
 // tenant is a request for a tenant named by a UUID, as Entra's are.
 func tenant(i int) freshet.Request {
 	return freshet.Request{Tenant: fmt.Sprintf("%08x-5ca1-4ab1-8e55-000000000000", i)}
-}
-
-// heap is how much memory is in use, once what is not has been collected.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -58,3 +58,12 @@ func timed(workers, n int, f func(n int)) time.Duration {
 	wg.Wait()
 	return time.Since(began)
 }
+
+// Heap is how many bytes of memory are in use, once what is not has been collected.
+func Heap() int64 {
+	runtime.GC()
+	runtime.GC() // what the first had finalised
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
