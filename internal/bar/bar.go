@@ -49,20 +49,41 @@ func Ratio(t testing.TB, server *http.Server, request string, enough float64) fl
 		_, _ = w.Write(got.body)
 	})
 	base := newTarget(t, bare, request)
-	var best [2]time.Duration
+	best := turns([]*target{base, got}, func(best []time.Duration) bool { return best[0].Seconds()/best[1].Seconds() >= enough })
+	perSecond := func(d time.Duration) float64 { return conns * requests / d.Seconds() }
+	t.Logf("%.0f requests/s, a bare handler %.0f", perSecond(best[1]), perSecond(best[0]))
+	return best[0].Seconds() / best[1].Seconds()
+}
+
+// Times are how long servers take for each request of as many callers as Ratio has, measured as there. enough says of such times
+// that they will do; there are more rounds until then.
+func Times(t testing.TB, request string, enough func([]time.Duration) bool, servers ...*http.Server) []time.Duration {
+	t.Helper()
+	var targets []*target
+	for _, s := range servers {
+		targets = append(targets, newTarget(t, s, request))
+	}
+	best := turns(targets, enough)
+	for i := range best {
+		best[i] /= conns * requests
+	}
+	return best
+}
+
+// turns has targets take turns, and returns the best round of each.
+func turns(targets []*target, enough func([]time.Duration) bool) []time.Duration {
+	best := make([]time.Duration, len(targets))
 	for n := range most {
-		if n >= rounds && best[0].Seconds()/best[1].Seconds() >= enough {
+		if n >= rounds && enough(best) {
 			break
 		}
-		for i, target := range []*target{base, got} {
+		for i, target := range targets {
 			if took := target.round(); best[i] == 0 || took < best[i] {
 				best[i] = took
 			}
 		}
 	}
-	perSecond := func(d time.Duration) float64 { return conns * requests / d.Seconds() }
-	t.Logf("%.0f requests/s, a bare handler %.0f", perSecond(best[1]), perSecond(best[0]))
-	return best[0].Seconds() / best[1].Seconds()
+	return best
 }
 
 // target is a server with connections to it.

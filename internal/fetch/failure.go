@@ -15,9 +15,9 @@ import (
 	"freshet.dev/freshet"
 )
 
-// failure turns an error of net/http into ours. Only the host and the class of the cause become public: a url.Error prints the
+// Failure turns an error of net/http into ours. Only the host and the class of the cause become public: a url.Error prints the
 // whole URL, and other errors quote what the server sent.
-func failure(req *http.Request, err error) *freshet.Error {
+func Failure(req *http.Request, err error) *freshet.Error {
 	if e, ok := errors.AsType[*freshet.Error](err); ok {
 		return e
 	}

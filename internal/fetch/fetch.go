@@ -104,7 +104,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := c.current().Do(req)
 	if err != nil {
-		return nil, failure(req, err)
+		return nil, Failure(req, err)
 	}
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -159,7 +159,7 @@ func (b *body) Read(p []byte) (int, error) {
 		n = b.left
 		err = b.refused(freshet.Errorf(freshet.Malformed, "%s: answer over 1 MiB", b.req.URL.Host))
 	} else if err != nil && err != io.EOF {
-		err = b.refused(failure(b.req, err))
+		err = b.refused(Failure(b.req, err))
 	}
 	b.left -= n
 	b.err = err

@@ -364,14 +364,14 @@ func TestClassesWithoutANetwork(t *testing.T) {
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, "idp.example:8443: TLS handshake refused by it"},
 		{errors.New(secret), "idp.example:8443: request failed"},
 	} {
-		if got := failure(req, test.err); got.Error() != test.want || got.Kind != freshet.Unavailable {
+		if got := Failure(req, test.err); got.Error() != test.want || got.Kind != freshet.Unavailable {
 			t.Errorf("got %q %q, want %q", got.Kind, got, test.want)
 		}
 	}
 	// A lookup that the context's end broke off is no failed lookup.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := failure(req.WithContext(ctx), lookup); got.Error() != "idp.example:8443: cancelled" || !errors.Is(got, context.Canceled) {
+	if got := Failure(req.WithContext(ctx), lookup); got.Error() != "idp.example:8443: cancelled" || !errors.Is(got, context.Canceled) {
 		t.Errorf("got %q, want the context's end", got)
 	}
 }

@@ -26,7 +26,7 @@ const (
 func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why string), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case !known(r.Host, hosts) && !named(r):
+		case !Addressed(r, hosts):
 			deny(w, http.StatusForbidden, "the Host header names another server")
 		case FromPage(r.Header):
 			deny(w, http.StatusForbidden, "requests from web pages are refused")
@@ -42,6 +42,9 @@ func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why st
 		}
 	})
 }
+
+// Addressed reports whether a request is meant for one of the server's own names: see [Handler].
+func Addressed(r *http.Request, hosts []string) bool { return known(r.Host, hosts) || named(r) }
 
 func known(host string, hosts []string) bool {
 	if port, ok := strings.CutPrefix(host, "127.0.0.1:"); ok && !strings.ContainsAny(port, ":[]") {
