@@ -1,4 +1,4 @@
-// Package builtin is where every source, endpoint and format is named, and the only importer of their packages. Adding one is
+// Package builtin is where every source, endpoint, format and signer is named, and the only importer of their packages. Adding one is
 // a folder and a row here.
 package builtin
 
