@@ -14,7 +14,7 @@ import (
 )
 
 // Audit is the record of who was given what: one JSON object a line, with every retrieval and its fingerprint, and the first
-// hand-out per caller and version, denial and rejection, then counts of each. It names credentials by fingerprint and keys by
+// hand-out per caller and version, denial, rejection and signed request, then counts of each. It names credentials by fingerprint and keys by
 // hash.
 //
 // It is asynchronous and bounded: who asks for a credential never waits for the disk. What does not fit, or cannot be written,
@@ -40,7 +40,7 @@ type Audit struct {
 // record is a line. Its fields are what docs/operations.md lists.
 type record struct {
 	Time        time.Time `json:"time"`
-	Event       string    `json:"event"` // retrieval, hand_out, hand_outs, reject, rejects, deny, denials, unblock, lost
+	Event       string    `json:"event"` // retrieval, hand_out(s), sign(s), request(s), reject(s), deny, denials, unblock, lost
 	Identity    string    `json:"identity,omitempty"`
 	Source      string    `json:"source,omitempty"`
 	Key         string    `json:"key,omitempty"` // first 16 hex digits of the key's SHA-256
@@ -49,7 +49,7 @@ type record struct {
 	Fingerprint string    `json:"fingerprint,omitempty"`
 	Input       string    `json:"input_fingerprint,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
-	Outcome     string    `json:"outcome,omitempty"` // ok, or the kind of failure
+	Outcome     string    `json:"outcome,omitempty"` // ok, or the kind of failure; of a request, what Door.Record was told
 	Seconds     float64   `json:"duration_seconds,omitempty"`
 	Count       int64     `json:"count,omitempty"`
 }

@@ -24,6 +24,9 @@ type Identity struct {
 // ErrUnknown is the cause of the error about an identity that is not configured.
 var ErrUnknown = errors.New("unknown identity")
 
+// ErrWithheld is the cause of the error about an identity that is never handed out.
+var ErrWithheld = errors.New("never handed out")
+
 // Config describes a broker.
 type Config struct {
 	Identities []Identity // in any order

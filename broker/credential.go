@@ -46,7 +46,7 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, row *caller
 		if !isFingerprint(req.Rejected) {
 			return freshet.Answer{}, noFingerprint(name)
 		}
-		if err := b.mayReject(c, name); err != nil {
+		if err := b.mayReject(c, name, req.Rejected); err != nil {
 			return freshet.Answer{}, err
 		}
 		b.refused.add(c, req.Rejected)
@@ -77,16 +77,18 @@ func (b *Broker) credential(ctx context.Context, w *world, c Caller, row *caller
 	return a, nil
 }
 
-// release finds an identity whose credential may leave through the caller's door.
+// release finds an identity whose credential the caller's door may have.
 func (b *Broker) release(w *world, c Caller, name string) (*entry, error) {
 	e, err := b.lookup(w, c, name)
 	if err != nil {
 		return nil, err
 	}
-	if e.policy.Withheld {
+	if !e.policy.admits(c) {
 		b.audit.deny(c, name, "release")
-		return nil, freshet.Errorf(freshet.Denied, "identity %s: its credential is never handed out (release: false)", name).
-			WithHint("it serves as another identity's from: alone")
+		return nil, &freshet.Error{
+			Kind: freshet.Denied, Why: "identity " + name + ": its credential is never handed out (release: false)",
+			Hint: "it serves as another identity's from:, and signs requests (freshet proxy)", Cause: ErrWithheld,
+		}
 	}
 	return e, nil
 }
@@ -105,7 +107,7 @@ func (b *Broker) Reject(c Caller, name, fingerprint string) error {
 	if !isFingerprint(fingerprint) {
 		return noFingerprint(name)
 	}
-	if err := b.mayReject(c, name); err != nil {
+	if err := b.mayReject(c, name, fingerprint); err != nil {
 		return err
 	}
 	b.refused.add(c, fingerprint)
@@ -151,6 +153,9 @@ type refusal struct {
 const maxRefusals = 1024
 
 func (r *refusals) add(c Caller, fingerprint string) {
+	if len(c.Grants) > 0 {
+		return // a door stands for many: that a service refused one of them must not leave the others without
+	}
 	k := refusal{c.name(), c.PID, fingerprint}
 	r.mu.Lock()
 	defer r.mu.Unlock()

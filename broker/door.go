@@ -11,13 +11,14 @@ import (
 
 // Door is one caller's standing way to identities that were granted to it: an endpoint's listener, a session. Policy is
 // checked when it is opened, and again when the configuration changes; what it asks for by default is answered from a handle,
-// without lock or allocation.
+// without lock or allocation. What a door is given whose caller signs is recorded as such, and never leaves the process itself.
 type Door struct {
 	broker *Broker
 	caller Caller
 	opener Caller // who may use its identities; the zero Caller, if the configuration says so itself
 	names  []string
 	seats  atomic.Pointer[seats]
+	requests
 }
 
 // seats are a door's places at its identities: identity name → seat. They are never changed, but replaced.
@@ -74,7 +75,7 @@ func (d *Door) bind(w *world) {
 	next := make(seats, len(d.names))
 	for _, name := range d.names {
 		e := w.entries[name]
-		if e == nil || e.policy.Withheld || d.opener.Door != "" && !d.broker.may(d.opener, e) {
+		if e == nil || !e.policy.admits(d.caller) || d.opener.Door != "" && !d.broker.may(d.opener, e) {
 			continue
 		}
 		s := old[name]
@@ -124,6 +125,7 @@ func (d *Door) Close() {
 	for _, s := range *d.seats.Swap(new(seats)) {
 		s.leave()
 	}
+	d.requests.retire()
 }
 
 // Names lists the door's identities, sorted.
@@ -132,14 +134,11 @@ func (d *Door) Names() []string { return slices.Clone(d.names) }
 // Get hands out a credential of a granted identity.
 func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (freshet.Answer, error) {
 	for {
-		seats := d.seats.Load()
-		s := (*seats)[name]
-		switch {
-		case s == nil && slices.Contains(d.names, name):
-			return freshet.Answer{}, freshet.Errorf(freshet.Denied, "identity %s: the configuration no longer lets this door have it", name)
-		case s == nil:
-			return freshet.Answer{}, freshet.Errorf(freshet.Invalid, "unknown identity").WithHint("this door serves another")
-		case !plain(&req):
+		s, err := d.seat(name)
+		if err != nil {
+			return freshet.Answer{}, err
+		}
+		if !plain(&req) {
 			return d.broker.hand(ctx, d.caller, s.row, name, req)
 		}
 		a, err := d.take(ctx, s, name, req.Hold)
@@ -151,6 +150,25 @@ func (d *Door) Get(ctx context.Context, name string, req freshet.Request) (fresh
 		}
 		return a, err
 	}
+}
+
+// seat is the door's place at an identity.
+func (d *Door) seat(name string) (*seat, error) {
+	if s := (*d.seats.Load())[name]; s != nil {
+		return s, nil
+	}
+	if slices.Contains(d.names, name) {
+		return nil, freshet.Errorf(freshet.Denied, "identity %s: the configuration no longer lets this door have it", name)
+	}
+	return nil, freshet.Errorf(freshet.Invalid, "unknown identity").WithHint("this door serves another")
+}
+
+// Reject says that a service refused a version of a granted identity: see [Broker.Reject].
+func (d *Door) Reject(name, fingerprint string) error {
+	if _, err := d.seat(name); err != nil {
+		return err
+	}
+	return d.broker.Reject(d.caller, name, fingerprint)
 }
 
 // take hands out what the identity of a seat serves by default.

@@ -14,14 +14,16 @@ import (
 )
 
 func TestDoorHitAllocatesNothingAndTakesNoLock(t *testing.T) {
-	for _, audited := range []bool{false, true} {
-		t.Run(fmt.Sprint("audited ", audited), func(t *testing.T) {
+	for _, test := range []struct{ audited, signs bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			var a *Audit
-			if audited {
+			if test.audited {
 				a = NewAudit(newDisk(), true, quiet())
 			}
-			b := open(t, a, identity("id", new(issuer)))
-			door, err := b.OpenDoor(Caller{Door: "endpoint", ID: "e"}, []string{"id"})
+			id := identity("id", new(issuer))
+			id.Policy.Withheld = test.signs
+			b := open(t, a, id)
+			door, err := b.OpenDoor(Caller{Door: "endpoint", ID: "e", Signs: test.signs}, []string{"id"})
 			if err != nil {
 				t.Fatal(err)
 			}

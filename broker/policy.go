@@ -11,7 +11,7 @@ import (
 type Policy struct {
 	UIDs     []uint32 // processes of these users; with GIDs empty too, the daemon's own user
 	GIDs     []uint32 // processes with one of these groups
-	Withheld bool     // never handed out by any door (release: false): only signers and chains use it
+	Withheld bool     // never handed out (release: false): only doors that sign and chains use it
 
 	Tenants   []string // what callers may ask for beside the default; empty leaves only the default, if there is one
 	Scopes    []string
@@ -20,7 +20,7 @@ type Policy struct {
 
 // Caller is who asks: through which door, and as whom.
 type Caller struct {
-	Door string // "socket", "session", "endpoint", "command", "chain"
+	Door string // "socket", "session", "endpoint", "proxy", "route", "command", "chain"
 	ID   string // tells callers of one door apart, such as an endpoint's address or a session's number
 
 	Peer bool // the kernel named the caller: UID, GIDs and PID hold
@@ -31,6 +31,9 @@ type Caller struct {
 	// Grants are the identities that the door itself hands to whoever passes it: an endpoint's callers know its secret, a
 	// session's the session's. Policy by user does not apply to them.
 	Grants []string
+	// Signs tells that what the caller is given stays in this process, and leaves it on requests that it signs alone. What is
+	// never handed out is given to it too.
+	Signs bool
 	// Ancestry are the retrievals this call comes from within; see [freshet.WithAncestry].
 	Ancestry []string
 }
@@ -67,6 +70,9 @@ func (b *Broker) may(c Caller, e *entry) bool {
 	}
 	return slices.Contains(p.UIDs, c.UID) || slices.ContainsFunc(c.GIDs, func(g uint32) bool { return slices.Contains(p.GIDs, g) })
 }
+
+// admits reports whether the credential may go where the caller's door leads.
+func (p *Policy) admits(c Caller) bool { return !p.Withheld || c.Signs }
 
 // equal reports whether two policies are the same.
 func (p *Policy) equal(q *Policy) bool {

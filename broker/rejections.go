@@ -32,14 +32,16 @@ type rejecter struct {
 	pid    int
 }
 
-// allowance is a bucket: how much of it was used, in time that gives it back, when it was last looked at.
+// allowance is a bucket: how much of it was used, in time that gives it back, when it was last looked at, and for what.
 type allowance struct {
 	used time.Duration
 	at   freshet.Instant
+	last string // the version it was used for last
 }
 
-// take counts a rejection, or says when the caller may make its next.
-func (r *rejections) take(c Caller) (wait time.Duration) {
+// take counts a rejection, or says when the caller may make its next. A door has many requests under way when a version is refused:
+// all of them say so, and it counts once.
+func (r *rejections) take(c Caller, fingerprint string) (wait time.Duration) {
 	k := rejecter{c.name(), c.PID}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,12 +50,16 @@ func (r *rejections) take(c Caller) (wait time.Duration) {
 		a = &allowance{at: freshet.Now()}
 		r.addLocked(k, a)
 	}
+	if len(c.Grants) > 0 && a.last == fingerprint {
+		return 0
+	}
 	a.used = max(0, a.used-a.at.Elapsed())
 	a.at = freshet.Now()
 	if wait = a.used - (rejectionsAtOnce-1)*rejectionEvery; wait > 0 {
 		return wait
 	}
 	a.used += rejectionEvery
+	a.last = fingerprint
 	return 0
 }
 
@@ -72,8 +78,8 @@ func (r *rejections) addLocked(k rejecter, a *allowance) {
 }
 
 // mayReject limits a caller's rejections.
-func (b *Broker) mayReject(c Caller, name string) error {
-	wait := b.rejections.take(c)
+func (b *Broker) mayReject(c Caller, name, fingerprint string) error {
+	wait := b.rejections.take(c, fingerprint)
 	if wait == 0 {
 		return nil
 	}

@@ -84,7 +84,7 @@ func TestRejectersRememberedAreBounded(t *testing.T) {
 		caller := func(pid int) Caller { return Caller{Door: "socket", Peer: true, PID: pid} }
 		for pid := range 3 * maxRejecters {
 			for range rejectionsAtOnce {
-				if wait := r.take(caller(pid)); wait != 0 {
+				if wait := r.take(caller(pid), "v"); wait != 0 {
 					t.Fatalf("caller %d: refused for %v", pid, wait)
 				}
 			}
@@ -93,8 +93,42 @@ func TestRejectersRememberedAreBounded(t *testing.T) {
 			t.Errorf("%d are remembered in a ring of %d, want %d", len(r.by), len(r.ring), maxRejecters)
 		}
 		for pid := 2 * maxRejecters; pid < 3*maxRejecters; pid++ {
-			if r.take(caller(pid)) == 0 {
+			if r.take(caller(pid), "v") == 0 {
 				t.Fatalf("caller %d was forgotten: the oldest go first", pid)
+			}
+		}
+	})
+}
+
+// TestRequestsOfOneVersionThatASignerSentRejectItOnce: all that were under way say so.
+func TestRequestsOfOneVersionThatASignerSentRejectItOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := new(issuer)
+		b := open(t, nil, identity("id", src))
+		door, err := b.OpenDoor(Caller{Door: "proxy", ID: "p", Signs: true}, []string{"id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := door.Get(t.Context(), "id", freshet.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 * rejectionsAtOnce {
+			if i%2 == 0 {
+				err = door.Reject("id", a.Credential.Fingerprint())
+			} else {
+				_, err = door.Get(t.Context(), "id", freshet.Request{Rejected: a.Credential.Fingerprint()})
+			}
+			if err != nil {
+				t.Fatalf("rejection %d: %v", i, err)
+			}
+		}
+		if n := src.calls.Load(); n != 2 {
+			t.Errorf("%d retrievals, want 2", n)
+		}
+		for i := range rejectionsAtOnce {
+			if err := door.Reject("id", fmt.Sprintf("%032x", i)); (err == nil) != (i < rejectionsAtOnce-1) {
+				t.Errorf("further version %d: %v", i, err)
 			}
 		}
 	})

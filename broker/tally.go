@@ -11,7 +11,11 @@ import (
 type tallyKey struct{ event, caller, identity, fingerprint, reason, outcome string }
 
 func handOutKey(c Caller, identity, fingerprint string) tallyKey {
-	return tallyKey{event: "hand_out", caller: c.name(), identity: identity, fingerprint: fingerprint}
+	k := tallyKey{event: "hand_out", caller: c.name(), identity: identity, fingerprint: fingerprint}
+	if c.Signs {
+		k.event = "sign"
+	}
+	return k
 }
 
 // record is its line.
@@ -20,7 +24,7 @@ func (k *tallyKey) record() record {
 }
 
 // plural is the event of the lines that count others.
-var plural = map[string]string{"hand_out": "hand_outs", "reject": "rejects", "deny": "denials"}
+var plural = map[string]string{"hand_out": "hand_outs", "sign": "signs", "request": "requests", "reject": "rejects", "deny": "denials"}
 
 // tally counts how often something happened since it was last told of.
 type tally struct {
