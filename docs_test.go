@@ -42,7 +42,8 @@ func TestConfigDocumentListsEveryKey(t *testing.T) {
 	}
 }
 
-// keyTables renders every key of the configuration, a table for what all files have and one for each source and endpoint.
+// keyTables renders every key of the configuration, a table for what all files have and one for each source, endpoint and
+// signer.
 func keyTables() string {
 	var b bytes.Buffer
 	kind := "\x00"
@@ -54,6 +55,8 @@ func keyTables() string {
 				b.WriteString("\n## Every file\n")
 			case strings.HasPrefix(k.Path, "endpoints"):
 				fmt.Fprintf(&b, "\n## Endpoint `%s`\n", kind)
+			case strings.HasPrefix(k.Path, "proxies"):
+				fmt.Fprintf(&b, "\n## Signer `%s`\n", kind)
 			default:
 				fmt.Fprintf(&b, "\n## Source `%s`\n", kind)
 			}
@@ -75,10 +78,10 @@ func keyTables() string {
 	return b.String()
 }
 
-// blocks are README.md's blocks of a language.
-func blocks(t *testing.T, language string) []string {
+// blocks are a document's blocks of a language.
+func blocks(t *testing.T, path, language string) []string {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func TestREADMECommandsWork(t *testing.T) {
 		}
 	}
 	demo, tokens := false, false
-	for _, block := range blocks(t, "sh") {
+	for _, block := range blocks(t, "README.md", "sh") {
 		cmd := exec.Command("sh", "-euc", block)
 		cmd.Env = env
 		var stderr bytes.Buffer
@@ -132,7 +135,7 @@ func TestREADMECommandsWork(t *testing.T) {
 
 // TestREADMEConfigurationsAreRight reads the configurations that README.md shows.
 func TestREADMEConfigurationsAreRight(t *testing.T) {
-	all := blocks(t, "yaml")
+	all := blocks(t, "README.md", "yaml")
 	if len(all) < 2 {
 		t.Fatalf("README.md has %d configurations", len(all))
 	}
@@ -145,5 +148,21 @@ func TestREADMEConfigurationsAreRight(t *testing.T) {
 		if _, err := daemon.Broker(cfg, daemon.Options{}); err != nil {
 			t.Errorf("%v in\n%s", err, text)
 		}
+	}
+}
+
+// TestConfigDocumentsExamplesAreRight reads the configurations that docs/config.md shows: one of all parts, and one of proxies.
+func TestConfigDocumentsExamplesAreRight(t *testing.T) {
+	all, proxies := blocks(t, "docs/config.md", "yaml"), 0
+	for _, text := range all {
+		cfg, err := config.Parse("docs/config.md", []byte(text), daemon.Kinds())
+		if err != nil {
+			t.Errorf("%v in\n%s", err, text)
+			continue
+		}
+		proxies += len(cfg.Proxies)
+	}
+	if len(all) < 2 || proxies < 2 {
+		t.Errorf("docs/config.md has %d configurations with %d proxies", len(all), proxies)
 	}
 }

@@ -87,7 +87,7 @@ func (b *Broker) release(w *world, c Caller, name string) (*entry, error) {
 		b.audit.deny(c, name, "release")
 		return nil, &freshet.Error{
 			Kind: freshet.Denied, Why: "identity " + name + ": its credential is never handed out (release: false)",
-			Hint: "it serves as another identity's from:, and signs requests (freshet proxy)", Cause: ErrWithheld,
+			Hint: "it serves as another identity's from:, and signs requests of configured proxies", Cause: ErrWithheld,
 		}
 	}
 	return e, nil

@@ -155,33 +155,66 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Session is a door that the daemon keeps open until Close, or until this process ends.
 type Session struct {
 	wire.SessionOpened
-	body io.ReadCloser
-	rest *bufio.Reader
+	open
 }
 
 // OpenSession opens a session for identities. Where an issuer fails and nothing valid is to be had, it waits as long as hold.
 func (c *Client) OpenSession(ctx context.Context, identities []string, hold time.Duration) (*Session, error) {
-	resp, err := c.send(ctx, "POST", "/v1/sessions", wire.SessionOf(identities, hold))
+	var s Session
+	var err error
+	s.open, err = c.keep(ctx, "/v1/sessions", wire.SessionOf(identities, hold), &s.SessionOpened, "session")
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{body: resp.Body, rest: bufio.NewReader(io.LimitReader(resp.Body, maxReply))}
-	line, err := s.rest.ReadBytes('\n')
+	return &s, nil
+}
+
+// ProxyRoute is a route of the signing proxy that the daemon keeps open until Close, or until this process ends.
+type ProxyRoute struct {
+	wire.ProxyOpened
+	open
+}
+
+// OpenProxy opens a route. The identity is retrieved once; the request says how long to wait for an issuer that fails.
+func (c *Client) OpenProxy(ctx context.Context, spec wire.Proxy) (*ProxyRoute, error) {
+	var p ProxyRoute
+	var err error
+	p.open, err = c.keep(ctx, "/v1/proxies", spec, &p.ProxyOpened, "proxy")
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// open is a reply whose first line was read, and that lasts.
+type open struct {
+	body io.ReadCloser
+	rest *bufio.Reader
+}
+
+// keep makes a request whose reply stays open, and reads its first line.
+func (c *Client) keep(ctx context.Context, path string, body, into any, what string) (open, error) {
+	resp, err := c.send(ctx, "POST", path, body)
+	if err != nil {
+		return open{}, err
+	}
+	o := open{body: resp.Body, rest: bufio.NewReader(io.LimitReader(resp.Body, maxReply))}
+	line, err := o.rest.ReadBytes('\n')
 	if err == nil {
-		err = json.Unmarshal(line, &s.SessionOpened)
+		err = json.Unmarshal(line, into)
 	}
 	if err != nil {
 		resp.Body.Close()
-		return nil, freshet.Errorf(freshet.Unavailable, "the daemon ended before the session had begun")
+		return open{}, freshet.Errorf(freshet.Unavailable, "the daemon ended before the %s had begun", what)
 	}
-	return s, nil
+	return o, nil
 }
 
-// Wait returns when the daemon has ended the session: it stopped.
-func (s *Session) Wait() { _, _ = io.Copy(io.Discard, s.rest) }
+// Wait returns when the daemon has ended it: it stopped.
+func (o open) Wait() { _, _ = io.Copy(io.Discard, o.rest) }
 
-// Close ends the session.
-func (s *Session) Close() error { return s.body.Close() }
+// Close ends it.
+func (o open) Close() error { return o.body.Close() }
 
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
 	resp, err := c.send(ctx, method, path, body)

@@ -129,7 +129,8 @@ func TestEveryKindOfFailureComesBackAsItWas(t *testing.T) {
 		err3 := c.Reject(t.Context(), "id", "f")
 		_, err4 := c.Source("id").Retrieve(t.Context(), freshet.Request{})
 		err5 := c.Unblock(t.Context(), "id")
-		for i, err := range []error{err1, err2, err3, err4, err5} {
+		_, err6 := c.OpenProxy(t.Context(), wire.Proxy{Identity: "id"})
+		for i, err := range []error{err1, err2, err3, err4, err5, err6} {
 			if got := freshet.AsError(err); !reflect.DeepEqual(got, want) || !errors.Is(err, kind) {
 				t.Errorf("%s, call %d: got %v (%+v)", kind, i, err, got)
 			}
@@ -234,6 +235,44 @@ func TestDaemonThatDiesWhileItAnswersIsSaidToHave(t *testing.T) {
 		wait()
 		if _, err := c.Credential(ctx, name, freshet.Request{}); !errors.Is(err, socket.ErrNobody) {
 			t.Errorf("afterwards: %v, want that nobody listens", err)
+		}
+	}
+}
+
+// TestDaemonThatDiesBeforeARouteIsOpenIsSaidToHave: by that a command knows to open it by itself.
+func TestDaemonThatDiesBeforeARouteIsOpenIsSaidToHave(t *testing.T) {
+	path, c := at(t)
+	wait := program(t, path, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := c.OpenProxy(ctx, wire.Proxy{Identity: "id"}); !errors.Is(err, ErrDied) {
+		t.Errorf("got %v", err)
+	}
+	wait()
+	if _, err := c.OpenProxy(ctx, wire.Proxy{Identity: "id"}); !errors.Is(err, socket.ErrNobody) {
+		t.Errorf("afterwards: %v, want that nobody listens", err)
+	}
+}
+
+// TestRouteIsReadToItsFirstLine has a daemon that says half a line, none, and one that is no route.
+func TestRouteIsReadToItsFirstLine(t *testing.T) {
+	for said, want := range map[string]string{
+		"": "the daemon ended before the proxy had begun", `{"url":"http://127.0.0.1:1"}`: "the daemon ended before the proxy had begun",
+		"planted\n": "the daemon ended before the proxy had begun", `{"url":"http://127.0.0.1:1","signer":"bearer","type":"bearer"}` + "\nmore": "",
+	} {
+		path, c := at(t)
+		daemon(t, path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(said)) })
+		r, err := c.OpenProxy(t.Context(), wire.Proxy{Identity: "id"})
+		switch {
+		case want != "":
+			if e := freshet.AsError(err); e == nil || e.Kind != freshet.Unavailable || e.Why != want {
+				t.Errorf("%q: got %v, want %s", said, err, want)
+			}
+		case err != nil || r.URL != "http://127.0.0.1:1" || r.Signer != "bearer":
+			t.Errorf("%q: got %+v, %v", said, r, err)
+		default:
+			r.Wait() // until the body's end
+			_ = r.Close()
 		}
 	}
 }

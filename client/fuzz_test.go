@@ -77,6 +77,15 @@ func FuzzReply(f *testing.F) {
 		} else if status/100 != 2 {
 			t.Errorf("%d is a success", status)
 		}
+		if r, err := c.OpenProxy(t.Context(), wire.Proxy{Identity: "id"}); err != nil {
+			failed(err)
+		} else {
+			if line, _, whole := bytes.Cut(body, []byte("\n")); !whole || !json.Valid(line) || status/100 != 2 {
+				t.Errorf("%d %q opens a route", status, body)
+			}
+			r.Wait()
+			_ = r.Close()
+		}
 		s, err := c.OpenSession(t.Context(), []string{"id"}, time.Second)
 		if err != nil {
 			failed(err)

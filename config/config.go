@@ -4,7 +4,7 @@
 // it is about. No error quotes the file or shows a value from it, since any value may be a secret in the wrong place;
 // keys and the names of identities are shown. Everything found wrong is reported at once.
 //
-// A source's or endpoint's own settings are its folder's Config struct, which Kinds gives by name. Its fields are read
+// A source's, endpoint's or signer's own settings are its folder's Config struct, which Kinds gives by name. Its fields are read
 // by their tags:
 //
 //	yaml:"name"      the key; a field without one is not read
@@ -15,7 +15,7 @@
 //	format:"path"    a string that is an absolute path; ~/ is expanded
 //
 // Types are string, bool, integers, field.Scalar, secret.Ref, structs of these (an embedded one's keys are its
-// holder's), lists and map[string]T. A leaf may declare a key that all identities or endpoints have: then it is given the
+// holder's), lists and map[string]T. A leaf may declare a key that all identities, endpoints or proxies have: then it is given the
 // value too, and may require it. A struct with a method Check() error is checked once it is read; field.Error names the
 // key at fault. Check looks at the values alone: whether files and variables are there is File.CheckSecrets's question,
 // as a client that only wants the socket's path reads this file too.
@@ -29,10 +29,11 @@ import (
 	"freshet.dev/internal/secret"
 )
 
-// Kinds are the sources and endpoints there are.
+// Kinds are the sources, endpoints and signers there are.
 type Kinds struct {
 	Sources   map[string]func() any // kind → a pointer to a new zero Config
 	Endpoints map[string]func() any // dialect → likewise
+	Signers   map[string]func() any // way to sign → likewise
 }
 
 // File is a whole configuration. Its values are checked and its defaults filled in.
@@ -41,6 +42,7 @@ type File struct {
 	Socket     Socket     `yaml:"socket" doc:"the local API's Unix socket"`
 	Identities []Identity `yaml:"identities" required:"true" doc:"what callers can ask for, by name"`
 	Endpoints  []Endpoint `yaml:"endpoints" doc:"servers that speak dialects which SDKs know"`
+	Proxies    []Proxy    `yaml:"proxies" doc:"servers that forward requests with a credential put on each, to callers who hold none"`
 	Store      Store      `yaml:"store" doc:"second-level cache"`
 	Cache      Cache      `yaml:"cache" doc:"bounds of the credentials held in memory"`
 	Metrics    Metrics    `yaml:"metrics" doc:"Prometheus metrics over TCP; the socket serves them anyway"`
@@ -104,7 +106,7 @@ type Identity struct {
 	Audience  string   `yaml:"audience" doc:"audience of callers that ask for none"`
 	Audiences []string `yaml:"audiences" doc:"audiences callers may ask for"`
 	Allow     Allow    `yaml:"allow" doc:"who may use it over the socket; default: the daemon's own user"`
-	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out; it serves as an input alone"`
+	Release   bool     `yaml:"release" default:"true" doc:"false: never handed out; it serves as an input, and signs requests in proxies"`
 	Refresh   Refresh  `yaml:"refresh" doc:"when it is refreshed"`
 	Limit     Limit    `yaml:"limit" doc:"bounds towards its issuer"`
 	Pin       bool     `yaml:"pin" doc:"true: the daemon keeps what callers get who ask for nothing loaded, whether or not anybody does"`

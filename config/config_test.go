@@ -61,6 +61,11 @@ type tenanted struct {
 	Tenant string `yaml:"tenant" required:"true" doc:"the tenant, or the default one"`
 }
 
+type signature struct {
+	Service string `yaml:"service" required:"true" doc:"what is signed for"`
+	Payload string `yaml:"payload" enum:"hash|unsigned" default:"hash" doc:"what of the body is signed"`
+}
+
 type gateway struct {
 	Hold field.Duration `yaml:"hold" default:"2s" doc:"how long it keeps callers"`
 }
@@ -77,6 +82,10 @@ func kinds() Kinds {
 		Endpoints: map[string]func() any{
 			"aws-container": func() any { return new(empty) },
 			"oauth-token":   func() any { return new(gateway) },
+		},
+		Signers: map[string]func() any{
+			"bearer": func() any { return new(empty) },
+			"sigv4":  func() any { return new(signature) },
 		},
 	}
 }
@@ -114,6 +123,31 @@ endpoints:
     secret: {env: S}
     hold: 5s
   - {endpoint: oauth-token, listen: 0.0.0.0:9911, identity: ci, secret: {env: S}, expose: true}
+proxies:
+  - {signer: bearer, listen: "unix:/run/freshet/openai.sock", upstream: https://api.example/v1, identity: internal, allow: {groups: [cloud]}}
+  - signer: sigv4
+    service: s3
+    payload: unsigned
+    name: s3
+    listen: 0.0.0.0:9920
+    path: /s3
+    upstream: http://localhost:9000
+    identity: azure-dev
+    tenant: fabrikam
+    scopes: [x]
+    audience: y
+    secret: {file: /p}
+    tls: {cert_file: ~/cert.pem, key_file: /key.pem, client_ca_file: /clients.pem}
+    expose: true
+    methods: [GET, PUT]
+    paths: [/bucket/*, /healthz]
+    max_body: 5GiB
+    max_spool: 1MiB
+    timeouts: {connect: 1s, answer: 2m, idle: 1h}
+    retries: 0
+    connections: 7
+    http2: true
+  - {signer: bearer, listen: localhost:9921, upstream: https://api.example, identity: ci, secret: {env: S}, ca_file: /ca.pem}
 store: {store: memory}
 cache: {entries: 10, bytes: 1GiB}
 metrics: {listen: 127.0.0.1:9464}
@@ -135,6 +169,7 @@ func TestParse(t *testing.T) {
 	internal.Proof.Key = secret.Ref{Command: []string{"pass", "show", "key"}}
 	internal.Proof.Depth = 3
 	usual := Refresh{Timeout: field.Duration(time.Minute)}
+	patience := ProxyTimeouts{Connect: field.Duration(10 * time.Second), Idle: field.Duration(10 * time.Minute)}
 	want := &File{
 		Version: 1, Path: "freshet.yaml",
 		Socket: Socket{"/run/freshet/freshet.sock", 0o660, "cloud"},
@@ -158,6 +193,20 @@ func TestParse(t *testing.T) {
 			{Kind: "oauth-token", Listen: "0.0.0.0:9911", Identity: "ci", Secret: secret.Ref{Env: "S"}, Expose: true,
 				Pos: Position{33, 5}, Settings: &gateway{field.Duration(2 * time.Second)}},
 		},
+		Proxies: []Proxy{
+			{Signer: "bearer", Name: "internal@unix:/run/freshet/openai.sock", Listen: "unix:/run/freshet/openai.sock", Path: "/",
+				Upstream: "https://api.example/v1", Identity: "internal", Allow: Allow{Groups: []string{"cloud"}}, MaxSpool: 1 << 30,
+				Timeouts: patience, Retries: 1, Pos: Position{35, 5}, Settings: &empty{}},
+			{Signer: "sigv4", Name: "s3", Listen: "0.0.0.0:9920", Path: "/s3", Upstream: "http://localhost:9000", Identity: "azure-dev",
+				Tenant: "fabrikam", Scopes: []string{"x"}, Audience: "y", Secret: secret.Ref{File: "/p"}, Expose: true,
+				TLS:     ProxyTLS{"/home/me/cert.pem", "/key.pem", "/clients.pem"},
+				Methods: []string{"GET", "PUT"}, Paths: []string{"/bucket/*", "/healthz"}, MaxBody: 5 << 30, MaxSpool: 1 << 20,
+				Timeouts:    ProxyTimeouts{field.Duration(time.Second), field.Duration(2 * time.Minute), field.Duration(time.Hour)},
+				Connections: 7, HTTP2: true, Pos: Position{36, 5}, Settings: &signature{"s3", "unsigned"}},
+			{Signer: "bearer", Name: "ci@127.0.0.1:9921", Listen: "localhost:9921", Path: "/", Upstream: "https://api.example", Identity: "ci",
+				Secret: secret.Ref{Env: "S"}, MaxSpool: 1 << 30, Timeouts: patience, Retries: 1, CAFile: "/ca.pem", Pos: Position{58, 5},
+				Settings: &empty{}},
+		},
 		Store: Store{"memory"}, Cache: Cache{10, 1 << 30}, Metrics: Metrics{"127.0.0.1:9464"},
 		Log: Log{"debug", "json"}, Audit: Audit{"/var/log/freshet.json", true},
 	}
@@ -174,6 +223,9 @@ func TestParse(t *testing.T) {
 	}
 	for i := range got.Endpoints {
 		got.Endpoints[i].at = nil
+	}
+	for i := range got.Proxies {
+		got.Proxies[i].at = nil
 	}
 	if !reflect.DeepEqual(got, want) {
 		g, _ := json.MarshalIndent(got, "", " ")
@@ -224,6 +276,10 @@ func TestExplain(t *testing.T) {
 	if want := "freshet.yaml:29:5: endpoints[1].listen: in use"; got == nil || got.Error() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
+	got = f.Proxies[1].Explain(&field.Error{Field: "tls.key_file", Why: "no key in it"})
+	if want := "freshet.yaml:48:34: proxies[1].tls.key_file: no key in it"; got == nil || got.Error() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
 	if err := f.Identities[0].Explain(nil); err != nil {
 		t.Errorf("got %v for no error", err)
 	}
@@ -250,6 +306,9 @@ identities:
   b: {source: process, command: [x], secrets: {C: {env: FRESHET_TEST_HERE}, D: {command: [/none]}, E: {file: ` + dir + `/s}}}
 endpoints:
   - {endpoint: aws-container, listen: 127.0.0.1:1, identity: a, secret: {env: FRESHET_TEST_GONE}}
+proxies:
+  - {signer: bearer, listen: 127.0.0.1:2, upstream: https://h, identity: a, secret: {env: FRESHET_TEST_GONE}}
+  - {signer: bearer, listen: 127.0.0.1:3, upstream: https://h, identity: a, secret: {file: ` + dir + `/s}}
 `
 	f, err := Parse("x", []byte(text), kinds())
 	if err != nil {
@@ -257,7 +316,8 @@ endpoints:
 	}
 	want := "x:6:21: identities.a.client_secret.env: FRESHET_TEST_GONE is not set or empty\n" +
 		"x:9:9: identities.a.proof.key.file: " + dir + "/none does not exist\n" +
-		"x:12:74: endpoints[0].secret.env: FRESHET_TEST_GONE is not set or empty"
+		"x:12:74: endpoints[0].secret.env: FRESHET_TEST_GONE is not set or empty\n" +
+		"x:14:86: proxies[0].secret.env: FRESHET_TEST_GONE is not set or empty"
 	if got := f.CheckSecrets(); got == nil || got.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", got, want)
 	}

@@ -158,6 +158,8 @@ func (d *decoder) value(n ast.Node, s spot, k setting, v reflect.Value) {
 		d.identities(n, s, v.Addr().Interface().(*[]Identity))
 	case v.Type() == endpointsType:
 		d.endpoints(n, s, v.Addr().Interface().(*[]Endpoint))
+	case v.Type() == proxiesType:
+		d.proxies(n, s, v.Addr().Interface().(*[]Proxy))
 	case isScalar(v.Type()):
 		d.scalar(n, s, k, v)
 	case v.Kind() == reflect.Struct:

@@ -57,6 +57,23 @@ func (d *decoder) endpoints(n ast.Node, s spot, into *[]Endpoint) {
 	}
 }
 
+// proxies reads the list of proxies.
+func (d *decoder) proxies(n ast.Node, s spot, into *[]Proxy) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.fail(position(n), s.what(), "want a list, found "+kindOf(n), "write each as - {signer: …}")
+		return
+	}
+	for i, e := range seq.Values {
+		p := Proxy{Pos: position(e), at: d.newPlaces(join(s.what(), index(i)), position(e))}
+		p.Settings = d.kind(e, spot{at: p.at}, "signer", d.kinds.Signers, reflect.ValueOf(&p).Elem())
+		if p.Name == "" && p.address() != "" {
+			p.Name = p.Identity + "@" + p.address() + strings.TrimSuffix(p.Path, "/")
+		}
+		*into = append(*into, p)
+	}
+}
+
 // kind reads a mapping one of whose keys says which other keys it has: into common, and into the settings of its kind,
 // which it returns.
 func (d *decoder) kind(n ast.Node, s spot, key string, kinds map[string]func() any, common reflect.Value) any {

@@ -28,6 +28,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("%SECRET\n--- SECRET\n...\n--- |SECRET\n")
 	f.Add("a: [{\"\\SECRET\": @SECRET}")
 	f.Add("socket: {path: SECRET, mode: SECRET}\naudit: {file: SECRET}\nmetrics: {listen: SECRET}")
+	f.Add("version: 1\nidentities: {a: {source: azure-cli}}\nproxies:\n- {signer: SECRET, listen: 'unix:/SECRET', upstream: SECRET, identity: SECRET, name: SECRET}\n" +
+		"- {signer: bearer, listen: 127.0.0.1:1, path: /SECRET, upstream: 'https://SECRET/SECRET?SECRET', identity: a, tenant: SECRET, secret: SECRET, methods: [SECRET], paths: [SECRET, '/*SECRET']}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 16<<10 {
 			return // the parser takes the square of some lengths

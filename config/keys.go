@@ -9,8 +9,8 @@ import (
 
 // Key is one key of the file, for the documentation to be tested against.
 type Key struct {
-	Path     string // identities.NAME.refresh.at, endpoints[].listen
-	Kind     string // the source or endpoint that has it; empty: all have
+	Path     string // identities.NAME.refresh.at, endpoints[].listen, proxies[].timeouts.idle
+	Kind     string // the source, endpoint or signer that has it; empty: all have
 	Type     string // in words: text, a duration such as 60s or 1h, secret, list of text, mapping …
 	Default  string
 	Doc      string
@@ -18,8 +18,8 @@ type Key struct {
 	Values   []string // the only ones, if they are listed
 }
 
-// Keys are all keys there are: those of all files in the order of the structs, then those of each source and each
-// endpoint by its name. It panics on a Config that cannot be settings, so a test that calls it finds those.
+// Keys are all keys there are: those of all files in the order of the structs, then those of each source, each
+// endpoint and each signer by its name. It panics on a Config that cannot be settings, so a test that calls it finds those.
 func Keys(kinds Kinds) []Key {
 	all := keysOf("", "", reflect.TypeFor[File]())
 	for _, kind := range slices.Sorted(maps.Keys(kinds.Sources)) {
@@ -27,6 +27,9 @@ func Keys(kinds Kinds) []Key {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds.Endpoints)) {
 		all = append(all, keysOf("endpoints[]", kind, reflect.TypeOf(kinds.Endpoints[kind]()).Elem())...)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(kinds.Signers)) {
+		all = append(all, keysOf("proxies[]", kind, reflect.TypeOf(kinds.Signers[kind]()).Elem())...)
 	}
 	return all
 }

@@ -43,6 +43,9 @@ func schemaOf(s setting, kinds Kinds) object {
 		o["items"] = variants("endpoint", kinds.Endpoints, reflect.TypeFor[Endpoint](), []object{
 			{"required": []string{"identity"}}, {"required": []string{"identities"}},
 		})
+	case s.typ == proxiesType:
+		o["type"] = "array"
+		o["items"] = variants("signer", kinds.Signers, reflect.TypeFor[Proxy](), nil)
 	case isScalar(s.typ):
 		_, pattern := form(s.typ)
 		o["type"] = "string"

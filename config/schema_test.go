@@ -153,6 +153,19 @@ func TestSchema(t *testing.T) {
 		{endpoint("endpoint: aws-container, listen: 127.0.0.1:1, identity: a"), false},
 		{endpoint("endpoint: aws-container, listen: 127.0.0.1:1, secret: {env: S}"), false},
 		{endpoint("endpoint: aws-container, listen: 127.0.0.1:1, identity: a, identities: [a], secret: {env: S}"), false},
+		{proxy(", max_body: 1GiB, timeouts: {idle: 1h}, methods: [GET]"), true},
+		{onSocket(", allow: {uids: [7]}"), true},
+		{proxy(", max_body: 1GB"), false},
+		{proxy(", timeouts: {idle: 5}"), false},
+		{proxy(", timeouts: {ilde: 5s}"), false},
+		{proxy(", retries: x"), false},
+		{proxy(", tls: {cert_file: x, key_file: y}"), false},
+		{proxy(", service: s3"), false},
+		{strings.Replace(proxy(""), "signer: bearer", "signer: sigv4", 1), false},
+		{strings.Replace(proxy(", service: s3"), "signer: bearer", "signer: sigv4", 1), true},
+		{strings.Replace(proxy(", service: s3, payload: x"), "signer: bearer", "signer: sigv4", 1), false},
+		{strings.Replace(proxy(""), "signer: bearer", "signer: none", 1), false},
+		{strings.Replace(proxy(""), "upstream: https://h/v1, ", "", 1), false},
 	} {
 		text := strings.ReplaceAll(strings.ReplaceAll(test.text, "0660", "'0660'"), "0123", "'0123'") // numbers to an editor
 		asJSON, err := yaml.YAMLToJSON([]byte(text))
@@ -213,6 +226,16 @@ func TestKeys(t *testing.T) {
 		"endpoints":                            "list of mapping",
 		"endpoints[].listen":                   "text required",
 		"endpoints[].hold oauth-token":         "a duration such as 60s or 1h = 2s",
+		"proxies":                              "list of mapping",
+		"proxies[].signer":                     "text required",
+		"proxies[].path":                       "text = /",
+		"proxies[].secret":                     "secret",
+		"proxies[].allow.uids":                 "list of whole number from 0 to 4294967295",
+		"proxies[].tls.client_ca_file":         "text",
+		"proxies[].max_spool":                  "a size such as 64KiB or 256MiB = 1GiB",
+		"proxies[].timeouts.idle":              "a duration such as 60s or 1h = 10m",
+		"proxies[].retries":                    "whole number = 1",
+		"proxies[].payload sigv4":              "text = hash of hash|unsigned",
 	} {
 		k, ok := got[name]
 		text := k.Type

@@ -27,6 +27,7 @@ var (
 	scalarType     = reflect.TypeFor[field.Scalar]()
 	identitiesType = reflect.TypeFor[[]Identity]()
 	endpointsType  = reflect.TypeFor[[]Endpoint]()
+	proxiesType    = reflect.TypeFor[[]Proxy]()
 )
 
 // settingsOf are a struct's keys, in the order of its fields. It panics on a field that cannot be one: that is a defect

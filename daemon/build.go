@@ -17,14 +17,17 @@ import (
 	"freshet.dev/internal/watch"
 )
 
-// Kinds are the kinds of source and endpoint that a configuration can name.
+// Kinds are the kinds of source, endpoint and signer that a configuration can name.
 func Kinds() config.Kinds {
-	k := config.Kinds{Sources: make(map[string]func() any), Endpoints: make(map[string]func() any)}
+	k := config.Kinds{Sources: make(map[string]func() any), Endpoints: make(map[string]func() any), Signers: make(map[string]func() any)}
 	for _, s := range builtin.Sources() {
 		k.Sources[s.Name] = s.Config
 	}
 	for _, e := range builtin.Endpoints() {
 		k.Endpoints[e.Name] = e.Config
+	}
+	for _, s := range builtin.Signers() {
+		k.Signers[s.Name] = s.Config
 	}
 	return k
 }

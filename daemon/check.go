@@ -17,19 +17,13 @@ func Check(ctx context.Context, cfg *config.File) error {
 	if _, err := socketGroup(cfg); err != nil {
 		return err
 	}
-	for i := range cfg.Endpoints {
-		c := &cfg.Endpoints[i]
-		door, err := openDoor(b, c)
-		if err != nil {
-			return err
-		}
-		door.Close()
-		if len(c.Secret.Command) > 0 {
-			continue
-		}
-		if _, err := endpointSecret(ctx, c, nil); err != nil {
-			return err
-		}
+	all, err := readSites(ctx, cfg, nil)
+	if err != nil {
+		return err
 	}
-	return nil
+	fronts, err := (&opener{broker: b, routes: new(routes)}).open(all, nil)
+	for _, f := range fronts {
+		f.leave()
+	}
+	return err
 }

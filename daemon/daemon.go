@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,8 +49,11 @@ type Daemon struct {
 	started *config.File // what the process itself runs by
 	running atomic.Pointer[running]
 
-	changing  sync.Mutex // one reload at a time; it guards what follows
-	endpoints map[netip.AddrPort]*endpoint
+	opener opener
+	routes routes
+
+	changing  sync.Mutex           // one reload at a time; it guards what follows
+	listeners map[string]*listener // address → listener
 	serving   bool
 }
 
@@ -115,23 +117,25 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 	if d.metrics, err = listenMetrics(cfg.Metrics, d.figures.Handler()); err != nil {
 		return d, err
 	}
-	secrets, err := endpointSecrets(ctx, cfg, d.run)
+	all, err := readSites(ctx, cfg, d.run)
 	if err != nil {
 		return d, err
 	}
-	if d.endpoints, err = listenFor(cfg, nil); err != nil {
+	if d.listeners, err = listenFor(all, nil); err != nil {
 		return d, err
 	}
-	fronts, err := openFronts(cfg, d.broker, secrets)
+	d.opener = opener{broker: d.broker, observe: d.figures.ObserveProxy, routes: &d.routes}
+	fronts, err := d.opener.open(all, nil)
 	if err != nil {
 		return d, err
 	}
 	for address, f := range fronts {
-		d.endpoints[address].front.Store(f)
+		d.listeners[address].front.Store(f)
 	}
 	sessions := &Sessions{Broker: d.broker, Socket: d.path}
+	proxies := &Proxies{Broker: d.broker, Log: log, Observe: d.figures.ObserveProxy}
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, OpenSession: sessions.Open, Ending: d.ctx.Done(), Running: d.status, Reload: d.Reload,
+		Broker: d.broker, OpenSession: sessions.Open, OpenProxy: proxies.Open, Ending: d.ctx.Done(), Running: d.status, Reload: d.Reload,
 		Waiting: d.ready.missing,
 		Metrics: d.figures.Handler(), Log: log,
 	})
@@ -186,9 +190,7 @@ func (d *Daemon) abandon() {
 	if d.watcher != nil {
 		d.watcher.Close()
 	}
-	for _, e := range d.endpoints {
-		e.listener.Close()
-	}
+	closeAll(d.listeners)
 	if d.metrics != nil {
 		d.metrics.listener.Close()
 	}
@@ -207,9 +209,13 @@ func (d *Daemon) String() string {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	s := []string{"socket " + d.path}
-	for _, address := range slices.SortedFunc(maps.Keys(d.endpoints), netip.AddrPort.Compare) {
-		e := d.endpoints[address]
-		s = append(s, fmt.Sprintf("%s at %s", strings.Join(e.front.Load().kinds, ", "), e.listener.Addr()))
+	for _, address := range slices.Sorted(maps.Keys(d.listeners)) {
+		l := d.listeners[address]
+		at := l.Addr().String()
+		if path, unix := unixPath(l.Addr()); unix {
+			at = "unix:" + path
+		}
+		s = append(s, fmt.Sprintf("%s at %s", strings.Join(l.front.Load().kinds, ", "), at))
 	}
 	if d.metrics != nil {
 		s = append(s, "metrics at "+d.metrics.listener.Addr().String())
@@ -233,8 +239,8 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	defer runtime.KeepAlive(ballast)
 	d.changing.Lock()
 	d.servers.start(d.api.Server(), d.socket)
-	for _, e := range d.endpoints {
-		e.server = d.servers.start(guard.Server(e, writeTimeout), e.listener)
+	for _, l := range d.listeners {
+		l.serve(&d.servers)
 	}
 	if d.metrics != nil {
 		d.servers.start(guard.Server(d.metrics.handler, writeTimeout), d.metrics.listener)
@@ -260,9 +266,10 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	d.servers.stop(bounded)
-	for _, e := range d.endpoints { // nobody changes them any more
-		e.front.Load().leave()
+	for _, l := range d.listeners { // nobody changes them any more
+		l.front.Load().leave()
 	}
+	d.routes.cut()
 	bounded, cancel = context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	if err != nil {

@@ -3,14 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"freshet.dev/broker"
 	"freshet.dev/config"
 	"freshet.dev/freshet"
-	"freshet.dev/internal/guard"
 	"freshet.dev/internal/watch"
 	"freshet.dev/internal/wire"
 )
@@ -35,8 +34,8 @@ func (d *Daemon) reloads() {
 	}
 }
 
-// Reload reads the configuration file again and puts it in force: identities, who may use them, endpoints and secrets. What has
-// not changed keeps its credentials, its port and its sessions. A file that is wrong changes nothing, and is told in the log and
+// Reload reads the configuration file again and puts it in force: identities, who may use them, endpoints, proxies, secrets and
+// certificates. What has not changed keeps its credentials, its port, its sessions and its connections. A file that is wrong changes nothing, and is told in the log and
 // in status until there is a better one. Settings of the process itself take a restart, and are named in the answer. It goes on
 // until the shutdown, whoever asked for it, since what it leaves half done would be told as the file's fault.
 func (d *Daemon) Reload() (wire.Reloaded, error) {
@@ -86,7 +85,7 @@ func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, e
 	if err := Check(d.ctx, cfg); err != nil {
 		return nil, no, err
 	}
-	secrets, err := endpointSecrets(d.ctx, cfg, d.run)
+	all, err := readSites(d.ctx, cfg, d.run)
 	if err != nil {
 		return nil, no, err
 	}
@@ -94,60 +93,68 @@ func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, e
 	if err != nil {
 		return nil, no, err
 	}
-	taken, err := listenFor(cfg, d.endpoints)
+	taken, err := listenFor(all, d.listeners)
 	if err != nil {
 		return nil, no, err
 	}
-	abandon := func() {
-		for _, e := range taken {
-			e.listener.Close()
+	defer func() {
+		if err != nil {
+			closeAll(taken)
 		}
-	}
+	}()
 	d.follow(ids, cfg) // before anybody can ask for what it reads
 	changes, err := d.broker.Reconfigure(ids)
 	if err != nil {
-		abandon()
 		return nil, no, err
 	}
-	fronts, err := openFronts(cfg, d.broker, secrets)
+	fronts, err := d.opener.open(all, d.listeners)
 	if err != nil {
-		abandon()
 		return nil, no, err
 	}
-	d.show(fronts, taken)
+	d.show(all, fronts, taken)
 	return cfg, changes, nil
 }
 
 // show puts fronts in place of those there are, at the listeners there are and those just taken, and closes the listeners that have
-// none. Requests under way there are answered, for as long as a shutdown would wait for them.
-func (d *Daemon) show(fronts map[netip.AddrPort]*front, taken map[netip.AddrPort]*endpoint) {
-	for address, e := range d.endpoints {
-		if next := fronts[address]; next != nil {
-			e.front.Swap(next).leave()
+// none. Requests under way go on: where nothing is served any more for as long as a shutdown would wait for them, elsewhere until
+// they end.
+func (d *Daemon) show(all sites, fronts map[string]*front, taken map[string]*listener) {
+	for address, l := range d.listeners {
+		next := fronts[address]
+		if next != nil && taken[address] == nil {
+			l.front.Swap(next).leave()
 			continue
 		}
-		delete(d.endpoints, address)
-		e.server.refuse()
-		e.listener.Close() // now, for the port may be wanted again by the next reload
+		delete(d.listeners, address)
+		l.server.refuse()
+		l.Close() // now, for the port may be wanted again by the next reload
+		ctx, cancel := context.WithCancel(context.Background())
+		if next == nil {
+			ctx, cancel = context.WithTimeout(ctx, drain)
+		}
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), drain)
 			defer cancel()
-			e.server.stop(ctx)
-			e.front.Load().leave()
+			l.retire(ctx)
 		}()
 	}
-	for address, e := range taken {
-		e.front.Store(fronts[address])
-		e.server = d.servers.start(guard.Server(e, writeTimeout), e.listener)
-		d.endpoints[address] = e
+	for address, l := range taken {
+		l.front.Store(fronts[address])
+		l.serve(&d.servers)
+		d.listeners[address] = l
+	}
+	for _, s := range all {
+		if err := d.listeners[s.address].allow(s.mode); err != nil {
+			d.log.Warn("a socket's permissions could not be set", "listen", s.address, "error", err)
+		}
 	}
 }
 
-// follow watches configurations, which are of one file: that file and their secrets', and what the sources of ids read.
+// follow watches configurations, which are of one file: that file, those of secrets and certificates that it names, and what the
+// sources of ids read.
 func (d *Daemon) follow(ids []broker.Identity, cfgs ...*config.File) {
 	var files []string
 	for _, c := range cfgs {
-		for _, path := range append(c.SecretFiles(), c.Path) {
+		for _, path := range slices.Concat(c.SecretFiles(), c.ProxyFiles(), []string{c.Path}) {
 			if path, err := filepath.Abs(path); err == nil {
 				files = append(files, path)
 			}

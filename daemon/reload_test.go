@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -349,8 +348,7 @@ func TestRequestUnderWayFollowsThePolicy(t *testing.T) {
 		}
 		body := "grant_type=client_credentials&client_id=api&client_secret=" + door
 		fmt.Fprintf(c, "POST /token HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", port, len(body), body[:20])
-		e := w.daemon.endpoints[netip.MustParseAddrPort("127.0.0.1:"+port)]
-		f := e.front.Load()
+		f := w.daemon.listeners["127.0.0.1:"+port].front.Load()
 		w.becomes("the request is being read", "true", func() string { return fmt.Sprint(f.users.Load() > 1) })
 		return func() string {
 			defer c.Close()

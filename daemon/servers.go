@@ -38,7 +38,11 @@ func (s *servers) start(h *http.Server, l net.Listener) *server {
 	s.mu.Unlock()
 	go func() {
 		defer close(one.done)
-		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		serve := h.Serve
+		if h.TLSConfig != nil {
+			serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			select {
 			case s.failed <- err:
 			default:

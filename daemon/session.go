@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net"
-	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,9 +22,7 @@ type Sessions struct {
 	Broker *broker.Broker
 	Socket string // of the local API, for the child
 	n      atomic.Int64
-
-	mu   sync.Mutex
-	open map[uint32]int // uid → its sessions
+	quota
 }
 
 const (
@@ -34,8 +30,6 @@ const (
 	maxSessionIdentities = 64
 	// maxSessions bounds a user's sessions: each holds a port and its descriptors, which are every user's.
 	maxSessions = 256
-	// sessionDrain is how long a session's end waits for answers under way, so that they are counted.
-	sessionDrain = time.Second
 )
 
 // Open retrieves each identity once, so that its kind is known and what would fail fails now, and opens the door. Each is waited
@@ -44,8 +38,9 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, ho
 	if len(names) == 0 || len(names) > maxSessionIdentities {
 		return nil, freshet.Errorf(freshet.Invalid, "a session is for 1 to %d identities", maxSessionIdentities)
 	}
-	if err := s.enter(c.UID); err != nil {
-		return nil, err
+	if !s.enter(c.UID, maxSessions) {
+		return nil, freshet.Errorf(freshet.Unavailable, "uid %d has %d sessions open, the most there may be", c.UID, maxSessions).
+			WithHint("end some of the programs that freshet exec runs")
 	}
 	o := &opened{leave: func() { s.leave(c.UID) }}
 	defer func() {
@@ -69,7 +64,7 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, ho
 	o.listener = l
 	secret := newSecret()
 	env := map[string]string{"FRESHET_SOCKET": s.Socket, "FRESHET_IDENTITY": names[0]}
-	var r routes
+	var d dialects
 	for _, row := range builtin.Endpoints() {
 		var carried []string
 		for _, name := range names {
@@ -85,12 +80,12 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, ho
 			return nil, err
 		}
 		o.doors = append(o.doors, door)
-		r.add(row, nil, row.New(row.Config(), door, guard.NewSecret(secret)))
+		d.add(row, nil, row.New(row.Config(), door, guard.NewSecret(secret)))
 		for k, v := range row.Environment("http://"+l.Addr().String(), secret, carried[0]) {
 			env[k] = v
 		}
 	}
-	o.serve(&r)
+	o.serve(guard.Server(&d, writeTimeout))
 	return &localapi.Session{Opened: wire.SessionOpened{ID: id, Environment: env, Types: types}, Close: o.close}, nil
 }
 
@@ -98,63 +93,6 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, ho
 func (s *Sessions) azure(name string) bool {
 	row := builtin.SourceNamed(s.Broker.Kind(name))
 	return row != nil && row.Azure
-}
-
-func (s *Sessions) enter(uid uint32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open[uid] >= maxSessions {
-		return freshet.Errorf(freshet.Unavailable, "uid %d has %d sessions open, the most there may be", uid, maxSessions).
-			WithHint("end some of the programs that freshet exec runs")
-	}
-	if s.open == nil {
-		s.open = make(map[uint32]int)
-	}
-	s.open[uid]++
-	return nil
-}
-
-func (s *Sessions) leave(uid uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open[uid]--; s.open[uid] == 0 {
-		delete(s.open, uid)
-	}
-}
-
-// opened is what a session holds until it is closed.
-type opened struct {
-	leave    func()
-	listener net.Listener // nil until there is one
-	server   *http.Server // nil until it serves
-	done     chan struct{}
-	doors    []*broker.Door
-}
-
-func (o *opened) serve(h http.Handler) {
-	o.server, o.done = guard.Server(h, writeTimeout), make(chan struct{})
-	go func() {
-		defer close(o.done)
-		_ = o.server.Serve(o.listener)
-	}()
-}
-
-func (o *opened) close() {
-	switch {
-	case o.server != nil:
-		ctx, cancel := context.WithTimeout(context.Background(), sessionDrain)
-		if o.server.Shutdown(ctx) != nil {
-			o.server.Close()
-		}
-		cancel()
-		<-o.done
-	case o.listener != nil:
-		o.listener.Close()
-	}
-	for _, d := range o.doors {
-		d.Close()
-	}
-	o.leave()
 }
 
 // writeTimeout bounds an endpoint's answer, the retrieval it waits for included.

@@ -2,9 +2,12 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"freshet.dev/builtin"
 	"freshet.dev/config"
+	"freshet.dev/freshet"
 )
 
 // Warnings are what a configuration may do and its author may not want, a line each.
@@ -33,6 +36,20 @@ func Warnings(cfg *config.File) []string {
 		}
 		w = append(w, fmt.Sprintf("%s: while the daemon is down, any program on this machine can listen at %s and be sent the endpoint's secret", at, e.Listen))
 		if why := ephemeral(sysctls, e.Listen); why != "" {
+			w = append(w, at+": "+why)
+		}
+	}
+	for i := range cfg.Proxies {
+		p := &cfg.Proxies[i]
+		at := fmt.Sprintf("%s:%d:%d: proxy %s", cfg.Path, p.Pos.Line, p.Pos.Col, p.Name)
+		signs := builtin.SignerNamed(p.Signer).Types
+		if t := types[p.Identity]; t != "" && !slices.Contains(signs, freshet.Type(t)) {
+			w = append(w, fmt.Sprintf("%s: identity %s yields %s credentials, and %s does not sign with such", at, p.Identity, t, p.Signer))
+		}
+		if !p.Secret.IsZero() && p.TLS.CertFile == "" && !strings.HasPrefix(p.Listen, "unix:") {
+			w = append(w, fmt.Sprintf("%s: while the daemon is down, any program on this machine can listen at %s and be sent the proxy's secret", at, p.Listen))
+		}
+		if why := ephemeral(sysctls, p.Listen); why != "" {
 			w = append(w, at+": "+why)
 		}
 	}

@@ -33,7 +33,7 @@ func (v *varied) Retrieve(_ context.Context, req freshet.Request) (*freshet.Cred
 // FuzzRequest sends any request to each route, from the owner and from somebody else. It holds that nobody else gets anything, that
 // what is answered with success was one JSON object, and that whatever is refused is so by a problem whose status says it.
 func FuzzRequest(f *testing.F) {
-	for _, path := range []string{"/v1/identities/id/credential", "/v1/identities/id/reject", "/v1/identities/id/unblock", "/v1/sessions", "/v1/reload"} {
+	for _, path := range []string{"/v1/identities/id/credential", "/v1/identities/id/reject", "/v1/identities/id/unblock", "/v1/sessions", "/v1/proxies", "/v1/reload"} {
 		f.Add("POST", path, "{}", "", "", true)
 		f.Add("POST", path, "null", "", "", true)
 		f.Add("POST", path, `{"a":1}`, "", "a,b", false)
@@ -47,6 +47,8 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/v1/identities/i%0d%0aX:y/reject", `{"fingerprint":"\u0000"}`, "", "", true)
 	f.Add("POST", "/v1/identities/id/credential", "{} {}", "", "", true)
 	f.Add("POST", "/v1/sessions", `{"identities":["id","id"],"hold":"1h"}`, "", ",", true)
+	f.Add("POST", "/v1/proxies", `{"upstream":"https://a.example","identity":"id","settings":{"service":"s3"},"paths":["/*"],"hold":"1h"}`, "", "", true)
+	f.Add("POST", "/v1/proxies", `{"identity":"id","scopes":["a",""]}`, "", "", true)
 	const owner = 4711
 	src := new(varied)
 	b, err := broker.New(broker.Config{Owner: owner, Cache: freshet.CacheConfig{Entries: 64}, Identities: []broker.Identity{
@@ -59,6 +61,7 @@ func FuzzRequest(f *testing.F) {
 	ended := make(chan struct{})
 	close(ended)
 	var named []string
+	var route wire.Proxy
 	api := New(Config{Broker: b, Ending: ended,
 		Running: func() wire.Running { return wire.Running{Digest: "digest"} },
 		Reload:  func() (wire.Reloaded, error) { return wire.Reloaded{}, nil },
@@ -68,6 +71,13 @@ func FuzzRequest(f *testing.F) {
 				return nil, freshet.Errorf(freshet.Bug, "held for %v", hold)
 			}
 			return &Session{Opened: wire.SessionOpened{ID: "1"}, Close: func() {}}, nil
+		},
+		OpenProxy: func(_ context.Context, c broker.Caller, spec wire.Proxy, hold time.Duration) (*Proxy, error) {
+			route = spec
+			if hold < 0 || hold > wire.MaxHold || c.UID != owner && c.UID != owner+1 {
+				return nil, freshet.Errorf(freshet.Bug, "held for %v by uid %d", hold, c.UID)
+			}
+			return &Proxy{Opened: wire.ProxyOpened{URL: "http://127.0.0.1:1"}, Close: func() {}}, nil
 		}})
 	f.Fuzz(func(t *testing.T, method, target, body, config, ancestry string, ours bool) {
 		u, err := url.ParseRequestURI(target)
@@ -107,7 +117,7 @@ func FuzzRequest(f *testing.F) {
 		if strings.Contains(text, "planted-token") != (ours && method == "POST" && u.Path == "/v1/identities/id/credential") {
 			t.Fatalf("%s %s %q from the owner (%v): %q", method, target, body, ours, text)
 		}
-		if !ours && method == "POST" && u.Path != "/v1/sessions" {
+		if !ours && method == "POST" && u.Path != "/v1/sessions" && u.Path != "/v1/proxies" {
 			t.Errorf("%s is answered to somebody else: %q", target, text)
 		}
 		if config != "" && config != "digest" {
@@ -132,6 +142,16 @@ func FuzzRequest(f *testing.F) {
 		}
 		if u.Path == "/v1/sessions" && len(named) > len(body) {
 			t.Errorf("%q opens a session for %q", body, named)
+		}
+		if u.Path == "/v1/proxies" {
+			for _, scope := range route.Scopes {
+				if scope == "" {
+					t.Errorf("%q opens a route for %q", body, route.Scopes)
+				}
+			}
+			if route.Settings != nil && !json.Valid(route.Settings) {
+				t.Errorf("%q opens a route with the settings %q", body, route.Settings)
+			}
 		}
 	})
 }

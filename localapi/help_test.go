@@ -59,6 +59,14 @@ func TestMain(m *testing.M) {
 		}
 		b, _ := io.ReadAll(resp.Body)
 		fmt.Println(resp.StatusCode, strings.TrimSpace(string(b)))
+	case "proxy": // open a route for the identity, print its address, and wait to be killed
+		p, err := client.New(client.Config{Socket: os.Args[1]}).OpenProxy(context.Background(), wire.Proxy{Identity: os.Args[2]})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(p.URL)
+		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "session": // open one, print its environment, and wait to be killed
 		s, err := client.New(client.Config{Socket: os.Args[1]}).OpenSession(context.Background(), os.Args[2:], 0)
 		if err != nil {

@@ -4,6 +4,7 @@
 //	POST /v1/identities/NAME/reject       says that a service refused a version
 //	POST /v1/identities/NAME/unblock      has the failures forgotten that keep it from being retrieved
 //	POST /v1/sessions                     the environment for a child; open for as long as the reply is read
+//	POST /v1/proxies                      a signing proxy's route of one's own; open for as long as the reply is read
 //	POST /v1/reload                       puts the configuration file in force as it is now, and says what has changed
 //	GET  /v1/status                       identities, keys, last errors: never a secret
 //	GET  /healthz /readyz /metrics
@@ -43,13 +44,22 @@ type Session struct {
 	Close  func()
 }
 
+// Proxy is one caller's own route of the signing proxy.
+type Proxy struct {
+	Opened wire.ProxyOpened
+	Close  func()
+}
+
 // Config is what the API serves.
 type Config struct {
 	Broker *broker.Broker
 	// OpenSession opens a door for a caller, who is the same as of the request.
 	// Each identity is retrieved once; hold is how long to wait for an issuer that fails, as in [freshet.Request].
 	OpenSession func(ctx context.Context, c broker.Caller, identities []string, hold time.Duration) (*Session, error)
-	Ending      <-chan struct{} // closed when sessions are to end, before the server waits for its requests; nil: never
+	// OpenProxy opens a route for a caller, who is the same as of the request. The identity is retrieved once; hold is as with
+	// OpenSession. nil: there are none.
+	OpenProxy func(ctx context.Context, c broker.Caller, spec wire.Proxy, hold time.Duration) (*Proxy, error)
+	Ending    <-chan struct{} // closed when sessions and routes are to end, before the server waits for its requests; nil: never
 	// Waiting lists the identities that are to be loaded before the daemon is ready; nil: it is.
 	Waiting func() []string
 	// Running tells which program and configuration are in force; never nil.
@@ -76,6 +86,9 @@ func New(cfg Config) *API {
 	a.route("POST", "/v1/identities/{name}/reject", a.reject)
 	a.route("POST", "/v1/identities/{name}/unblock", a.unblock)
 	a.route("POST", "/v1/sessions", a.session)
+	if cfg.OpenProxy != nil {
+		a.route("POST", "/v1/proxies", a.proxy)
+	}
 	a.route("GET", "/v1/status", a.status)
 	a.route("POST", "/v1/reload", a.reload)
 	a.route("GET", "/healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
@@ -212,7 +225,33 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.Close()
-	answer(w, http.StatusOK, s.Opened)
+	a.stay(w, r, s.Opened)
+}
+
+// proxy answers with one line, and the route is there as long as the reply, as a session is.
+func (a *API) proxy(w http.ResponseWriter, r *http.Request) {
+	var body wire.Proxy
+	if err := decode(r, &body); err != nil {
+		fail(w, err)
+		return
+	}
+	req, err := body.Request()
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	p, err := a.OpenProxy(r.Context(), caller(r), body, req.Hold)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer p.Close()
+	a.stay(w, r, p.Opened)
+}
+
+// stay answers with a document's line, and keeps the reply open until its client or the daemon ends it.
+func (a *API) stay(w http.ResponseWriter, r *http.Request, opened any) {
+	answer(w, http.StatusOK, opened)
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package localapi_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -50,7 +51,12 @@ func TestCredentialIsHandedOutOverTheSocket(t *testing.T) {
 
 func TestRequestsThatAreNoneAreProblemsAndReachNoSource(t *testing.T) {
 	src := new(issuer)
-	s := serve(t, 0o600, nil, identity("id", src, broker.Policy{}), identity("other", src, broker.Policy{}))
+	s := serve(t, 0o600, func(c *localapi.Config) {
+		c.OpenProxy = func(context.Context, broker.Caller, wire.Proxy, time.Duration) (*localapi.Proxy, error) {
+			t.Error("a route is opened")
+			return nil, freshet.Errorf(freshet.Bug, "opened")
+		}
+	}, identity("id", src, broker.Policy{}), identity("other", src, broker.Policy{}))
 	const path = "/v1/identities/id/credential"
 	for _, test := range []struct {
 		name, method, path, body string
@@ -73,6 +79,12 @@ func TestRequestsThatAreNoneAreProblemsAndReachNoSource(t *testing.T) {
 		{"bad duration", "POST", path, `{"min_ttl":"5"}`, nil, 400, "invalid request"},
 		{"bad hold", "POST", path, `{"hold":"2h"}`, nil, 400, "invalid request"},
 		{"bad hold of a session", "POST", "/v1/sessions", `{"identities":["id"],"hold":"x"}`, nil, 400, "invalid request"},
+		{"bad hold of a route", "POST", "/v1/proxies", `{"identity":"id","hold":"2h"}`, nil, 400, "invalid request"},
+		{"a route's empty scope", "POST", "/v1/proxies", `{"identity":"id","scopes":["a",""]}`, nil, 400, "invalid request"},
+		{"a route's unknown field", "POST", "/v1/proxies", `{"identity":"id","url":"https://a"}`, nil, 400, "invalid request"},
+		{"no route's object", "POST", "/v1/proxies", "null", nil, 400, "invalid request"},
+		{"wrong method for a route", "GET", "/v1/proxies", "", nil, 405, "invalid request"},
+		{"a route from a web page", "POST", "/v1/proxies", "{}", []string{"Origin", "http://localhost"}, 403, "denied"},
 		{"unknown identity to unblock", "POST", "/v1/identities/typo/unblock", "{}", nil, 404, "invalid request"},
 		{"something to unblock", "POST", "/v1/identities/id/unblock", `{"all":true}`, nil, 400, "invalid request"},
 		{"wrong method to unblock", "GET", "/v1/identities/id/unblock", "", nil, 405, "invalid request"},

@@ -16,7 +16,7 @@ import (
 	"freshet.dev/freshet"
 )
 
-// Metrics collects what [Metrics.Observe] is told, and reads the rest from the broker when it is scraped.
+// Metrics collects what [Metrics.Observe] and [Metrics.ObserveProxy] are told, and reads the rest from the broker when it is scraped.
 type Metrics struct {
 	registry   *prometheus.Registry
 	callers    *prometheus.Registry // what the socket's scrapes see beside it
@@ -25,12 +25,15 @@ type Metrics struct {
 	throttled  *prometheus.CounterVec
 	retried    *prometheus.CounterVec
 	reloaded   prometheus.Gauge
-	hosts      hosts
+	proxies    *proxies
+	hosts      labels
 }
 
 // New makes metrics without a broker; see [Metrics.Read].
 func New(version string) *Metrics {
 	m := &Metrics{
+		hosts:    labels{most: maxHosts},
+		proxies:  newProxies(),
 		registry: prometheus.NewRegistry(),
 		callers:  prometheus.NewRegistry(),
 		retrievals: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -59,6 +62,8 @@ func New(version string) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "freshet_build_info", Help: "Always 1; its label is the version."}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(m.retrievals, m.durations, m.throttled, m.retried, m.reloaded, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.proxies.public()...)
+	m.callers.MustRegister(m.proxies.byCaller)
 	return m
 }
 

@@ -18,6 +18,7 @@ import (
 	"freshet.dev/broker"
 	"freshet.dev/freshet"
 	"freshet.dev/freshet/freshettest"
+	"freshet.dev/proxy"
 )
 
 // issuer is a source that fails for the tenant "bad".
@@ -128,6 +129,7 @@ func TestNamesAreConventional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, b, c := start(t, nil)
 		_, _ = b.Credential(t.Context(), c, "id", freshet.Request{})
+		m.ObserveProxy(proxy.Event{Route: "openai", Status: 403, Refused: "path", Signing: time.Microsecond})
 		synctest.Wait()
 		families := regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(scrape(t, m), -1)
 		for _, f := range families {
@@ -172,7 +174,8 @@ func TestMetricsAreListed(t *testing.T) {
 	var told []string
 	m := New("v1")
 	all := append(slices.Clone(descs), byCaller)
-	for _, c := range []prometheus.Collector{m.retrievals, m.durations, m.throttled, m.retried, m.reloaded} {
+	single := []prometheus.Collector{m.retrievals, m.durations, m.throttled, m.retried, m.reloaded, m.proxies.byCaller}
+	for _, c := range append(single, m.proxies.public()...) {
 		ch := make(chan *prometheus.Desc, 1)
 		c.Describe(ch)
 		all = append(all, <-ch)

@@ -13,7 +13,7 @@ import (
 // reader reads a broker's figures at each scrape, which takes O(identities + keys).
 type reader struct {
 	*broker.Broker
-	hosts *hosts
+	hosts *labels
 }
 
 var (
@@ -139,7 +139,7 @@ func (ch channel) keys(name string, list []freshet.Entry) {
 }
 
 // issuers tells of what is asked, by its host: the worst of its tenants and clients, and all that is under way.
-func (ch channel) issuers(names *hosts, runways []broker.Runway, states []freshet.IssuerState) {
+func (ch channel) issuers(names *labels, runways []broker.Runway, states []freshet.IssuerState) {
 	type issuer struct {
 		blocked                    bool
 		remains                    time.Duration

@@ -20,7 +20,7 @@ import (
 
 // said are issuers as a scrape tells them.
 type said struct {
-	hosts   *hosts
+	hosts   *labels
 	runways []broker.Runway
 	states  []freshet.IssuerState
 }
@@ -188,11 +188,11 @@ func TestCallersAreNamedOnTheSocketAlone(t *testing.T) {
 			`freshet_hand_outs_total{identity="id"}`:                                    "1",
 			`freshet_hand_outs_by_caller_total{caller="socket:uid:1234",identity="id"}`: map[string]string{"unix": "1"}[network],
 		})
-		if named := strings.Contains(string(body), "1234"); named != (network == "unix") {
+		if named := strings.Contains(string(body), "uid:1234"); named != (network == "unix") {
 			t.Errorf("%s: a caller is named: %v", network, named)
 		}
 	}
-	if strings.Contains(scrape(t, m), "1234") {
+	if strings.Contains(scrape(t, m), "uid:1234") {
 		t.Error("a caller is named to who comes nobody knows how")
 	}
 }

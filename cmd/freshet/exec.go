@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,16 +18,15 @@ import (
 	"freshet.dev/daemon"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/childenv"
-	"freshet.dev/internal/socket"
 	"freshet.dev/internal/wire"
-	"freshet.dev/localapi"
 )
 
 func execCommand(g *global) *cobra.Command {
 	var wait time.Duration
+	var proxies []string
 	c := &cobra.Command{
 		DisableFlagsInUseLine: true,
-		Use:                   "exec [flags] IDENTITY[,IDENTITY] [--] COMMAND [ARGUMENT]...",
+		Use:                   "exec [flags] [IDENTITY[,IDENTITY]] [--] COMMAND [ARGUMENT]...",
 		Short:                 "Run a program with the environment that its SDKs need",
 		Long: `Run a program with the environment that its SDKs need to ask freshet for credentials.
 
@@ -42,19 +38,31 @@ them and nothing else. Other bearer tokens, an oauth2 identity of Entra ID too: 
 FRESHET_CLIENT_ID and FRESHET_CLIENT_SECRET, for any OAuth client. Always: FRESHET_SOCKET and
 FRESHET_IDENTITY. Variables of yours that would win over these are left out.
 
+With --proxy the program holds no credential at all: requests that it sends to an address of this
+machine are given the identity's, and forwarded to the URL. The variables by which clients of OpenAI,
+Anthropic, Azure OpenAI, Bedrock and S3 find such an address, and a key that is good for it alone,
+are set by the URL's host. For another host, write the kind before the URL: openai+https://…,
+anthropic+, azure-openai+, bedrock+, s3+, pip+ (uv too) or npm+. Always: FRESHET_PROXY_URL and
+FRESHET_PROXY_SECRET for the first, FRESHET_PROXY_URL_IDENTITY for each. AWS's clients of before
+the summer of 2023 (awscli 2.9, boto3 1.26) have no variable for an endpoint: pass them
+--endpoint-url "$FRESHET_PROXY_URL". Start npm itself, not by way of a script: dash, which is sh on
+Debian, hands on no variable with a name such as that of npm's token. After the identity there may be settings of the route:
+=IDENTITY,header=api-key or ,region=…, ,scope=…. Without an IDENTITY of its own, write -- before
+COMMAND: the program gets no other door then.
+
 Each identity is retrieved once before the program starts. Its exit code is passed on, 128 + n if
 signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.`,
 		ValidArgsFunction: g.completeIdentity,
-		Example:           "  freshet exec prod -- aws s3 ls\n  freshet exec azure-dev -- python3 list_vms.py\n  freshet exec azure-dev,prod,internal ./deploy.sh\n  freshet exec --wait 2m prod -- ./nightly.sh",
+		Example:           "  freshet exec prod -- aws s3 ls\n  freshet exec azure-dev -- python3 list_vms.py\n  freshet exec azure-dev,prod,internal ./deploy.sh\n  freshet exec --wait 2m prod -- ./nightly.sh\n  freshet exec --proxy https://api.openai.com/v1=openai -- node agent.js\n  freshet exec --proxy pip+https://pypi.example.com/simple=feed -- pip install internal",
 		RunE: func(c *cobra.Command, a []string) error {
-			identities, command, err := execArguments(c, a)
+			identities, command, err := execArguments(c, a, len(proxies) > 0)
 			if err != nil {
 				return err
 			}
 			if err := checkWait(c, wait); err != nil {
 				return err
 			}
-			code, err := runChild(c, g, identities, command, wait)
+			code, err := runChild(c, g, identities, proxies, command, wait)
 			if err != nil {
 				report(c.ErrOrStderr(), err)
 			}
@@ -62,18 +70,24 @@ signal n killed it; 125 is freshet's own failure, 126 and 127 are as in a shell.
 		},
 	}
 	waitFlag(c, &wait)
+	c.Flags().StringArrayVar(&proxies, "proxy", nil, "forward requests to `[KIND+]URL=IDENTITY`, and sign them; may be repeated")
+	_ = c.RegisterFlagCompletionFunc("proxy", g.completeProxy)
 	c.Flags().SetInterspersed(false) // what follows the identities belongs to the program
 	return c
 }
 
-// execArguments are the identities and the command.
-func execArguments(c *cobra.Command, a []string) (identities, command []string, err error) {
-	if len(a) == 0 || c.ArgsLenAtDash() == 0 {
+// execArguments are the identities and the command. Beside a proxy there need be no identity.
+func execArguments(c *cobra.Command, a []string, proxied bool) (identities, command []string, err error) {
+	switch {
+	case len(a) > 0 && c.ArgsLenAtDash() != 0:
+		identities, command = strings.Split(a[0], ","), a[1:]
+		if slices.Contains(identities, "") {
+			return nil, nil, usage(c, fmt.Errorf("%q has an identity without a name", a[0]))
+		}
+	case proxied:
+		command = a
+	default:
 		return nil, nil, usage(c, errors.New("IDENTITY is missing"))
-	}
-	identities, command = strings.Split(a[0], ","), a[1:]
-	if slices.Contains(identities, "") {
-		return nil, nil, usage(c, fmt.Errorf("%q has an identity without a name", a[0]))
 	}
 	if len(command) > 0 && command[0] == "--" {
 		command = command[1:]
@@ -91,7 +105,11 @@ const (
 	exitNotFound      = 127
 )
 
-func runChild(c *cobra.Command, g *global, identities, command []string, wait time.Duration) (code int, err error) {
+func runChild(c *cobra.Command, g *global, identities, proxies, command []string, wait time.Duration) (code int, err error) {
+	routes, err := execRoutes(proxies)
+	if err != nil {
+		return exitOwnFailure, err
+	}
 	path, code, err := lookPath(command[0])
 	if err != nil {
 		return code, err
@@ -106,20 +124,31 @@ func runChild(c *cobra.Command, g *global, identities, command []string, wait ti
 		return exitOwnFailure, err
 	}
 	defer r.Close()
-	stop := showWait(c.ErrOrStderr(), strings.Join(identities, ", "), wait)
-	session, err := openSession(c.Context(), s, r, identities, wait)
+	want := wanted{identities: identities, wait: wait}
+	secret := newSecret()
+	for i := range routes {
+		if err := routes[i].complete(s.cfg, secret); err != nil {
+			return exitOwnFailure, err
+		}
+		want.routes = append(want.routes, routes[i].spec)
+	}
+	stop := showWait(c.ErrOrStderr(), strings.Join(append(slices.Clip(identities), routeNames(routes)...), ", "), wait)
+	open, err := openDoors(c.Context(), s, r, want)
 	stop()
 	if err != nil {
 		return exitOwnFailure, err
 	}
-	defer session.close()
-	env, err := childEnvironment(r, s.cfg, session.SessionOpened, identities)
+	defer open.close()
+	if err := checkClash(identities, open.session.Types, routes); err != nil {
+		return exitOwnFailure, err
+	}
+	env, err := childEnvironment(r, s.cfg, open.session, identities, childProxies(routes, open.routes))
 	if err != nil {
 		return exitOwnFailure, err
 	}
-	if session.ended != nil {
+	if open.ended != nil {
 		go func() {
-			<-session.ended
+			<-open.ended
 			fmt.Fprintln(c.ErrOrStderr(), "freshet: the daemon ended: this program gets no more credentials\nhint: start the daemon, and then this program, again")
 		}()
 	}
@@ -150,83 +179,8 @@ func notExecutable(name string) error {
 	return freshet.Errorf(freshet.Invalid, "%s: not executable", name).WithHint("chmod +x it, or name its interpreter first")
 }
 
-// session is an open door, the daemon's or this process's own.
-type session struct {
-	wire.SessionOpened
-	close func()
-	ended <-chan struct{} // closed when the daemon has ended it; nil for this process's own
-}
-
-func openSession(ctx context.Context, s *service, r *daemon.Run, identities []string, wait time.Duration) (*session, error) {
-	if s.private != nil {
-		return s.openOwnSession(ctx, r, identities, wait)
-	}
-	began := freshet.Now()
-	// Once open, a session outlives the signals that are the child's business; until then they end it.
-	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	opened, err := s.client.OpenSession(lasting, identities, wait)
-	if err == nil && !stop() {
-		opened.Close()
-		err = freshet.AsError(ctx.Err())
-	}
-	if err != nil {
-		cancel()
-		if !s.vanished(ctx, err) {
-			return nil, err
-		}
-		if err := s.replace(); err != nil {
-			return nil, err
-		}
-		return s.openOwnSession(ctx, r, identities, max(0, wait-began.Elapsed()))
-	}
-	ended, closing := make(chan struct{}), make(chan struct{})
-	go func() {
-		opened.Wait()
-		select {
-		case <-closing:
-		default:
-			close(ended)
-		}
-	}()
-	return &session{opened.SessionOpened, func() { close(closing); cancel(); opened.Close() }, ended}, nil
-}
-
-// openOwnSession serves the local API for the child on a socket in the run's folder, so that what the child runs shares this
-// process's broker.
-func (s *service) openOwnSession(ctx context.Context, r *daemon.Run, identities []string, wait time.Duration) (*session, error) {
-	path := filepath.Join(r.Dir, "sock")
-	sessions := &daemon.Sessions{Broker: s.private.Broker, Socket: path}
-	api := localapi.New(localapi.Config{
-		Broker: s.private.Broker, OpenSession: sessions.Open, Log: slog.New(slog.DiscardHandler),
-		Running: func() wire.Running { return wire.Running{Version: version, Config: s.cfg.Path, Digest: s.cfg.Digest} },
-	})
-	l, err := socket.Listen(path, 0o600, -1)
-	if err != nil {
-		return nil, freshet.AsError(err).WithHint("set XDG_RUNTIME_DIR to a folder of your own with a short path")
-	}
-	own, err := sessions.Open(ctx, self(), identities, wait)
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	server := api.Server()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			l.Close()
-		}
-	}()
-	return &session{SessionOpened: own.Opened, close: func() {
-		server.Close()
-		<-done
-		own.Close()
-	}}, nil
-}
-
-// childEnvironment is this process's environment, less what would win over the session's, and the session's.
-func childEnvironment(r *daemon.Run, cfg *config.File, opened wire.SessionOpened, identities []string) ([]string, error) {
+// childEnvironment is this process's environment, less what would win over the session's and the routes', and those.
+func childEnvironment(r *daemon.Run, cfg *config.File, opened wire.SessionOpened, identities []string, proxies []childenv.Proxy) ([]string, error) {
 	add := opened.Environment
 	var aws []string
 	for _, name := range identities {
@@ -241,7 +195,7 @@ func childEnvironment(r *daemon.Run, cfg *config.File, opened wire.SessionOpened
 		// The last of every SDK's chain is the machine's own role: who is refused here must not become that.
 		add["AWS_EC2_METADATA_DISABLED"] = "true"
 	}
-	return childenv.Merge(os.Environ(), add), nil
+	return childenv.Merge(os.Environ(), add, proxies...), nil
 }
 
 // awsPlace is what an identity's configuration says of where to call AWS: that of its own profile or role, or of what it is made
@@ -286,15 +240,9 @@ func awsFiles(dir string, cfg *config.File, identities []string, add map[string]
 			Profile: name, Command: fmt.Sprintf("%q token %s --format aws-process", program, name), Place: awsPlace(cfg, name),
 		})
 	}
-	users := os.Getenv("AWS_CONFIG_FILE")
-	if users == "" {
-		if home, err := os.UserHomeDir(); err == nil {
-			users = filepath.Join(home, ".aws", "config")
-		}
-	}
-	text, err := os.ReadFile(users)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return freshet.Errorf(freshet.Invalid, "AWS configuration: %w", err).WithHint("make it readable, or unset AWS_CONFIG_FILE")
+	text, err := usersAWSConfig()
+	if err != nil {
+		return err
 	}
 	place := awsPlace(cfg, identities[0])
 	for _, variable := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
@@ -311,4 +259,19 @@ func awsFiles(dir string, cfg *config.File, identities []string, add map[string]
 		return freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
 	}
 	return nil
+}
+
+// usersAWSConfig is the text of the user's AWS configuration; nothing where there is none.
+func usersAWSConfig() ([]byte, error) {
+	path := os.Getenv("AWS_CONFIG_FILE")
+	if path == "" {
+		if home, err := os.UserHomeDir(); err == nil {
+			path = filepath.Join(home, ".aws", "config")
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, freshet.Errorf(freshet.Invalid, "AWS configuration: %w", err).WithHint("make it readable, or unset AWS_CONFIG_FILE")
+	}
+	return text, nil
 }

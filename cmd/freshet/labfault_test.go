@@ -163,7 +163,7 @@ func TestLabFaultTellsTheTokenToNobodyElse(t *testing.T) {
 func TestLabFaultCompletes(t *testing.T) {
 	w := newWorld(t)
 	for args, want := range map[string]string{
-		"lab fault ":                    "az container entra msi oauth sts all status",
+		"lab fault ":                    "az container entra msi oauth openai sts all status",
 		"lab fault entra ":              "throttle malformed outage slow skew off",
 		"lab fault entra outage ":       "",
 		"lab fault entra outage --how ": "5xx refused hang reset",

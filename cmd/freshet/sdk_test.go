@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,12 +12,17 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // sdkMain is a program that freshet exec runs in these tests:
 //
 //	sdk aws            prints what its container credential variables lead to
 //	sdk oauth [SCOPE]  prints the token that its FRESHET_ variables lead to
+//	sdk send URL [HEADER VALUE]  prints the status and the body of the answer
+//	sdk signed PATH    the same of a request that it signs with the keys, and to the endpoint, of its AWS_ variables
 //	sdk signals FILE   appends the name of each signal it gets, until SIGUSR2
 func sdkMain() {
 	var err error
@@ -27,8 +33,12 @@ func sdkMain() {
 		err = sdkOAuth(strings.Join(os.Args[2:], " "))
 	case len(os.Args) == 3 && os.Args[1] == "signals":
 		err = sdkSignals(os.Args[2])
+	case len(os.Args) >= 3 && os.Args[1] == "send":
+		err = sdkSend(os.Args[2], os.Args[3:]...)
+	case len(os.Args) == 3 && os.Args[1] == "signed":
+		err = sdkSigned(os.Args[2])
 	default:
-		err = fmt.Errorf("usage: sdk aws | sdk oauth [SCOPE] | sdk signals FILE")
+		err = fmt.Errorf("usage: sdk aws | sdk oauth [SCOPE] | sdk signals FILE | sdk send URL [HEADER VALUE] | sdk signed PATH")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sdk:", err)
@@ -37,6 +47,51 @@ func sdkMain() {
 }
 
 var sdkClient = &http.Client{Timeout: 30 * time.Second}
+
+// sdkSend prints what a URL answers to a request with a header.
+func sdkSend(url string, header ...string) error {
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		return err
+	}
+	if len(header) == 2 {
+		req.Header.Set(header[0], header[1])
+	}
+	resp, err := sdkClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	fmt.Print(resp.StatusCode, " ", string(b))
+	return err
+}
+
+// sdkSigned is a client of AWS that has keys and an endpoint by its environment.
+func sdkSigned(path string) error {
+	endpoint, service := os.Getenv("AWS_ENDPOINT_URL_S3"), "s3"
+	if endpoint == "" {
+		endpoint, service = os.Getenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"), "bedrock"
+	}
+	req, err := http.NewRequest("GET", endpoint+path, nil)
+	if err != nil {
+		return err
+	}
+	const none = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	req.Header.Set("X-Amz-Content-Sha256", none)
+	keys := aws.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN")}
+	if err := v4.NewSigner().SignHTTP(context.Background(), keys, req, none, service, os.Getenv("AWS_REGION"), time.Now()); err != nil {
+		return err
+	}
+	resp, err := sdkClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	fmt.Print(resp.StatusCode, " ", string(b))
+	return err
+}
 
 func sdkAWS() error {
 	req, err := http.NewRequest("GET", os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI"), nil)

@@ -81,7 +81,7 @@ func TestSecretsStayInside(t *testing.T) {
 func huntSecrets(t *testing.T, format string) {
 	w := newWorld(t)
 	p, h := plants{}, hunt{}
-	issuer := plantingIssuer(t, p)
+	issuer, upstream := plantingIssuer(t, p), plantingUpstream(t, p)
 	tmp := w.path("tmp")
 	for _, dir := range []string{"secrets", "tmp"} {
 		if err := os.Mkdir(w.path(dir), 0o700); err != nil {
@@ -140,6 +140,7 @@ func huntSecrets(t *testing.T, format string) {
 		if p[mode+" session secret"] = strings.TrimSpace(session); len(strings.TrimSpace(session)) < 32 {
 			t.Errorf("session secret: got %q", session)
 		}
+		huntProxies(w, p, h, mode, upstream.URL)
 		inside := w.start("freshet", "exec", "basic,keys,role", "sh", "-c", "sdk oauth >/dev/null; sdk aws >/dev/null; echo $FRESHET_CLIENT_SECRET >inside; echo $$ >pid; exec sleep 1000")
 		pid := w.awaitPID("pid")
 		p[mode+" session secret of a living exec"] = strings.TrimSpace(w.read("inside"))
@@ -212,6 +213,52 @@ func huntSecrets(t *testing.T, format string) {
 			t.Errorf("%s: nothing to search", want)
 		}
 	}
+}
+
+// huntProxies has programs use routes of the signing proxy, well and badly. A local secret, and every credential that is put on a
+// request, is nowhere but where it is for.
+func huntProxies(w *world, p plants, h hunt, mode, upstream string) {
+	w.Helper()
+	program := `cat /proc/$PPID/cmdline /proc/$$/cmdline >>` + w.path("exec.argv") + `; echo $FRESHET_PROXY_SECRET >inside; sdk send $FRESHET_PROXY_URL/refuse Authorization "Bearer $FRESHET_PROXY_SECRET" >answer; sdk send $FRESHET_PROXY_URL/other Authorization "Bearer $(cat wrong)" >>answer`
+	w.write("wrong", p["wrong secret of an endpoint's caller"])
+	for route, code := range map[string]int{"openai+" + upstream + "/v1=basic": 0, "s3+" + upstream + "=keys": 0, upstream + "=failing": 125, upstream + "=garbage": 125, upstream + "=withheld": 125} {
+		out, stderr := w.freshet(code, "exec", "--proxy", route, "--", "sh", "-c", program)
+		h[mode+" exec --proxy "+route], h[mode+" stderr of exec --proxy "+route] = out, stderr
+		if local := strings.TrimSpace(w.read("inside")); code == 0 {
+			p[mode+" local secret of "+route] = local
+			if len(local) < 32 {
+				w.Errorf("the local secret of %s is %q", route, local)
+			}
+		}
+		// What freshet itself answers to a wrong secret; the other answer is the upstream's.
+		for line := range strings.Lines(w.read("answer")) {
+			if strings.HasPrefix(line, "401 {") {
+				h[mode+" answer to a wrong secret "+route] += line
+			}
+		}
+	}
+	r := w.proxy("--to", upstream, "--as", "basic", "--secret-file", "secrets/local-"+mode)
+	p[mode+" local secret of a proxy"] = r.secret()
+	h[mode+" argv of proxy"] = w.procFile(r.cmd.Process.Pid, "cmdline")
+	h[mode+" proxy: no secret"] = roundTrip(w.T, newRequest(w.T, "GET", r.base+"/a", p["wrong secret of an endpoint's caller"], ""))
+	_ = roundTrip(w.T, newRequest(w.T, "GET", r.base+"/refuse", "Bearer "+r.secret(), "")) // the upstream says what it likes
+	r.signal(syscall.SIGTERM)
+	r.wait()
+	h[mode+" stdout of proxy"], h[mode+" stderr of proxy"] = r.stdout.String(), r.stderr.String()
+}
+
+// plantingUpstream refuses what is signed, in words with planted secrets.
+func plantingUpstream(t *testing.T, p plants) *httptest.Server {
+	said := p.plant("upstream's words")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/refuse") {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+said+`"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		_, _ = io.WriteString(w, said)
+	}))
+	t.Cleanup(s.Close)
+	return s
 }
 
 // plantKey makes a private key whose encoding is planted line by line.

@@ -59,6 +59,19 @@ func AWSConfig(users []byte, place Place, helpers []Helper) []byte {
 	return out.Bytes()
 }
 
+// Region returns the region that goes with a place; "" if nothing names one.
+func Region(users []byte, place Place) string {
+	var settings bytes.Buffer
+	readUsers(users).settings(&settings, place)
+	for line := range strings.Lines(settings.String()) {
+		if key(line) == "region" {
+			_, region, _ := strings.Cut(line, "=")
+			return strings.TrimSpace(region)
+		}
+	}
+	return ""
+}
+
 // users is what is kept of a user's configuration.
 type users struct {
 	profiles map[string][]string // profile → lines of its settings

@@ -26,6 +26,9 @@ const awsBearer = "AWS_BEARER_TOKEN_"
 // ownVariables are those of an outer `freshet exec`.
 var ownVariables = []string{"FRESHET_SOCKET", "FRESHET_IDENTITY", "FRESHET_TOKEN_URL", "FRESHET_CLIENT_ID", "FRESHET_CLIENT_SECRET"}
 
+// ownProxy begins the names of those that an outer `freshet exec --proxy` has set.
+const ownProxy = "FRESHET_PROXY_"
+
 // azureVariables are those from which an Azure SDK would take another identity than that of the endpoint: a service principal,
 // workload identity, to which @azure/identity 4.13's managed identity falls when its file is named, and every other kind of
 // managed identity endpoint. AZURE_CLIENT_ID alone would be asked for of ours (azidentity 1.15, DefaultAzureCredential).
@@ -47,29 +50,55 @@ var dialects = []struct {
 	{"IDENTITY_ENDPOINT", azureVariables, ""},
 }
 
-// Merge returns environ without the variables that would win over the session's, and with those of add.
-func Merge(environ []string, add map[string]string) []string {
+// Merge returns environ without the variables that would win over those of a session or of a proxy's routes, and with them: add are
+// the session's, none where there is no session.
+func Merge(environ []string, add map[string]string, proxies ...Proxy) []string {
+	session := len(add) > 0
+	all := own(proxies)
+	maps.Copy(all, add)
+	add = all
 	drop := slices.Clone(ownVariables)
 	var prefixes []string
 	for _, d := range dialects {
-		if _, spoken := add[d.variable]; spoken {
+		if _, spoken := add[d.variable]; spoken || !session && outer(environ, d.variable) {
 			drop = append(drop, d.drop...)
 			if d.prefix != "" {
 				prefixes = append(prefixes, d.prefix)
 			}
 		}
 	}
+	var kinds []*Kind
+	for _, p := range proxies {
+		if p.Kind != nil {
+			kinds = append(kinds, p.Kind)
+			maps.Copy(add, p.Kind.variables(p))
+		}
+	}
 	var out []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
 		_, replaced := add[name]
-		if replaced || slices.Contains(drop, name) || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if replaced || slices.Contains(drop, name) || strings.HasPrefix(name, ownProxy) ||
+			slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) ||
+			slices.ContainsFunc(kinds, func(k *Kind) bool { return k.drops(name) }) {
 			continue
 		}
 		out = append(out, kv)
+	}
+	if len(proxies) > 0 {
+		out = direct(out)
 	}
 	for _, name := range slices.Sorted(maps.Keys(add)) {
 		out = append(out, name+"="+add[name])
 	}
 	return out
+}
+
+// outer reports whether a variable is one that an outer `freshet exec` has set: it leads to that one's session, which is none of a
+// child's that is to have no door but a proxy's.
+func outer(environ []string, variable string) bool {
+	has := func(name string) bool {
+		return slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+	}
+	return has(variable) && has("FRESHET_IDENTITY")
 }

@@ -1,6 +1,7 @@
 package childenv
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -51,11 +52,14 @@ func FuzzAWSConfig(f *testing.F) {
 	})
 }
 
-// FuzzMerge holds that a child sees nothing that would win over the session's variables, each of those once, and the rest as it was.
+// FuzzMerge holds that a child sees nothing that would win over the session's variables or a route's, each of those once, and the rest
+// as it was, but for what says which hosts a network's proxy is not for.
 func FuzzMerge(f *testing.F) {
-	f.Add("PATH=/bin", "AWS_PROFILE=x", "AWS_BEARER_TOKEN_=y", true, false)
-	f.Add("IDENTITY_ENDPOINT=x", "=x", "FRESHET_SOCKET", false, true)
-	f.Fuzz(func(t *testing.T, a, b, c string, aws, azure bool) {
+	f.Add("PATH=/bin", "AWS_PROFILE=x", "AWS_BEARER_TOKEN_=y", true, false, "")
+	f.Add("IDENTITY_ENDPOINT=x", "=x", "FRESHET_SOCKET", false, true, "openai")
+	f.Add("HTTP_PROXY=x", "NO_PROXY=a,b", "NPM_config_//a/:_AUTH=x", false, false, "npm")
+	f.Add("AWS_PROFILE=x", "no_proxy", "https_proxy=x", false, false, "s3")
+	f.Fuzz(func(t *testing.T, a, b, c string, aws, azure bool, kind string) {
 		environ := []string{a, b, c}
 		add := map[string]string{"FRESHET_IDENTITY": "id"}
 		if aws {
@@ -64,7 +68,16 @@ func FuzzMerge(f *testing.F) {
 		if azure {
 			add["IDENTITY_ENDPOINT"] = "http://127.0.0.1:1"
 		}
-		out := Merge(environ, add)
+		k := KindNamed(kind)
+		var routes []Proxy
+		if k != nil {
+			routes = []Proxy{{Identity: "id", Kind: k, URL: "http://127.0.0.1:2", Secret: "s", Region: "eu-north-1"}}
+		}
+		out := Merge(environ, add, routes...)
+		if k != nil {
+			maps.Copy(add, k.variables(routes[0]))
+			maps.Copy(add, own(routes))
+		}
 		seen := make(map[string]int)
 		for _, kv := range out {
 			name, value, _ := strings.Cut(kv, "=")
@@ -74,8 +87,11 @@ func FuzzMerge(f *testing.F) {
 				}
 				continue
 			}
-			if !slices.Contains(environ, kv) {
+			if !slices.Contains(environ, kv) && (k == nil || !strings.EqualFold(name, "NO_PROXY") || !strings.Contains(value, "127.0.0.1")) {
 				t.Errorf("%q was not there", kv)
+			}
+			if k != nil && k.drops(name) {
+				t.Errorf("%q is left to a client of %s", kv, kind)
 			}
 			if slices.Contains(ownVariables, name) || aws && (slices.Contains(awsVariables, name) || strings.HasPrefix(name, awsBearer)) || azure && slices.Contains(azureVariables, name) {
 				t.Errorf("%q is left", kv)

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,4 +109,54 @@ func FuzzSession(f *testing.F) {
 			t.Errorf("%q holds %v, and written again %v (%v)", text, hold, again, err)
 		}
 	})
+}
+
+// FuzzProxy holds that what is read of a request for a route asks the identity for what it says, is held for no longer than a caller
+// may be, and is read the same when it is written again.
+func FuzzProxy(f *testing.F) {
+	f.Add(`{"upstream":"https://api.openai.com/v1","identity":"a","signer":"bearer","settings":{"header":"api-key"},"listen":"127.0.0.1:0","secret":"s"}`)
+	f.Add(`{"tenant":"t","scopes":["a","b"],"audience":"x","methods":["GET"],"paths":["/v1/*"],"ca_file":"/ca.pem","hold":"30s"}`)
+	f.Add(`{"scopes":[""],"hold":"1h0m0.000000001s"}`)
+	f.Add(`{"settings":null,"scopes":[],"hold":"-1ns"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var p Proxy
+		if json.Unmarshal([]byte(text), &p) != nil {
+			return
+		}
+		r, err := p.Request()
+		if err != nil {
+			if e := freshet.AsError(err); e.Kind != freshet.Invalid || e.Hint == "" {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		if r.Hold < 0 || r.Hold > MaxHold || slices.Contains(r.Scopes, "") || r.Tenant != p.Tenant || r.Audience != p.Audience || !slices.Equal(r.Scopes, p.Scopes) {
+			t.Errorf("%q asks for %v, held for %v", text, r, r.Hold)
+		}
+		b, err := json.Marshal(p.WithHold(r.Hold))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q Proxy
+		if err := json.Unmarshal(b, &q); err != nil {
+			t.Fatalf("%q is written as %q, which is not read: %v", text, b, err)
+		}
+		again, err := q.Request()
+		if err != nil || again.Hold != r.Hold || again.String() != r.String() {
+			t.Errorf("%q asks for %v, and written again for %v (%v)", text, r, again, err)
+		}
+		p.Hold, q.Hold = "", ""
+		if first, second := marshal(t, p), marshal(t, q); first != second {
+			t.Errorf("%q is %s, and written again %s", text, first, second)
+		}
+	})
+}
+
+func marshal(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/base64"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"freshet.dev/freshet"
@@ -36,8 +35,8 @@ func RequestOf(r freshet.Request) Request {
 // Parse reads a request. Errors are of kind [freshet.Invalid].
 func (w Request) Parse() (freshet.Request, error) {
 	r := freshet.Request{Tenant: w.Tenant, Scopes: w.Scopes, Audience: w.Audience, Rejected: w.Rejected}
-	if slices.Contains(w.Scopes, "") {
-		return r, freshet.Errorf(freshet.Invalid, "scopes: one is empty").WithHint("leave scopes out to get the identity's own")
+	if err := checkScopes(w.Scopes); err != nil {
+		return r, err
 	}
 	if w.Claims != "" {
 		claims, err := DecodeClaims(w.Claims)
