@@ -45,8 +45,7 @@ are set by the URL's host. For another host, write the kind before the URL: open
 anthropic+, azure-openai+, bedrock+, s3+, pip+ (uv too) or npm+. Always: FRESHET_PROXY_URL and
 FRESHET_PROXY_SECRET for the first, FRESHET_PROXY_URL_IDENTITY for each. AWS's clients of before
 the summer of 2023 (awscli 2.9, boto3 1.26) have no variable for an endpoint: pass them
---endpoint-url "$FRESHET_PROXY_URL". Start npm itself, not by way of a script: dash, which is sh on
-Debian, hands on no variable with a name such as that of npm's token. After the identity there may be settings of the route:
+--endpoint-url "$FRESHET_PROXY_URL". After the identity there may be settings of the route:
 =IDENTITY,header=api-key or ,region=…, ,scope=…. Without an IDENTITY of its own, write -- before
 COMMAND: the program gets no other door then.
 
@@ -195,6 +194,9 @@ func childEnvironment(r *daemon.Run, cfg *config.File, opened wire.SessionOpened
 		// The last of every SDK's chain is the machine's own role: who is refused here must not become that.
 		add["AWS_EC2_METADATA_DISABLED"] = "true"
 	}
+	if err := proxyFiles(r.Dir, proxies); err != nil {
+		return nil, err
+	}
 	return childenv.Merge(os.Environ(), add, proxies...), nil
 }
 
@@ -254,11 +256,14 @@ func awsFiles(dir string, cfg *config.File, identities []string, add map[string]
 	add["AWS_CONFIG_FILE"], add["AWS_SHARED_CREDENTIALS_FILE"] = path, credentials
 	// Without it botocore reads ~/.boto and /etc/boto.cfg, before it looks for a container's credentials.
 	add["BOTO_CONFIG"] = credentials
-	err = errors.Join(os.WriteFile(path, childenv.AWSConfig(text, place, list), 0o600), os.WriteFile(credentials, nil, 0o600))
-	if err != nil {
-		return freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
+	if err := errors.Join(os.WriteFile(path, childenv.AWSConfig(text, place, list), 0o600), os.WriteFile(credentials, nil, 0o600)); err != nil {
+		return noRunFolder(err)
 	}
 	return nil
+}
+
+func noRunFolder(err error) error {
+	return freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
 }
 
 // usersAWSConfig is the text of the user's AWS configuration; nothing where there is none.

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -132,6 +136,32 @@ func childProxies(routes []execRoute, opened []wire.ProxyOpened) []childenv.Prox
 		})
 	}
 	return list
+}
+
+// proxyFiles writes the files that routes' clients read, each with what the user's has in front.
+func proxyFiles(dir string, proxies []childenv.Proxy) error {
+	for i := range proxies {
+		p := &proxies[i]
+		text, beside := p.Text()
+		if text == "" {
+			continue
+		}
+		var users []byte
+		if path := os.Getenv(beside); path != "" {
+			var err error
+			if users, err = os.ReadFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return freshet.Errorf(freshet.Invalid, "$%s: %w", beside, err).WithHint("make the file readable, or unset the variable")
+			}
+		}
+		if len(users) > 0 {
+			users = append(users, '\n')
+		}
+		p.File = filepath.Join(dir, p.Kind.Name)
+		if err := os.WriteFile(p.File, append(users, text...), 0o600); err != nil {
+			return noRunFolder(err)
+		}
+	}
+	return nil
 }
 
 // checkClash refuses a session and a route that would both set the keys of AWS's SDKs.

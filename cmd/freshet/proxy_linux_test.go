@@ -76,6 +76,8 @@ func TestProgramRunsWithoutAKey(t *testing.T) {
 			{"anthropic+" + u.URL + "=hello", `sdk send $ANTHROPIC_BASE_URL/v1/messages X-Api-Key "$ANTHROPIC_API_KEY"`, "GET /v1/messages  tok"},
 			{"azure-openai+" + u.URL + "=hello,header=api-key", `sdk send $AZURE_OPENAI_ENDPOINT/openai/models Api-Key "$AZURE_OPENAI_API_KEY"`, "GET /openai/models"},
 			{"pip+" + u.URL + "/simple=hello", `sdk send $PIP_INDEX_URL/internal/`, "GET /simple/internal/ Bearer tok"},
+			// npm replaces the variable in its file; a script of a shell that knows no odd names still has it.
+			{"npm+" + u.URL + "/r=hello", `t=$(eval echo "$(sed -n 's/.*:_authToken=//p' $npm_config_globalconfig)"); sdk send ${npm_config_registry}x Authorization "Bearer $t"`, "GET /r/x Bearer tok"},
 			{u.URL + "/a=hello", `sdk send $FRESHET_PROXY_URL_HELLO/b Authorization "Bearer $FRESHET_PROXY_SECRET"`, "GET /a/b Bearer tok"},
 		} {
 			out, _ := w.freshet(0, "exec", "--proxy", test.route, "--", "sh", "-c", test.program+"; env >env")

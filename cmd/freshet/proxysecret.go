@@ -57,7 +57,7 @@ func secretFor(ctx context.Context, path string, unix bool) (*localSecret, error
 	s := &localSecret{value: newSecret(), path: filepath.Join(run.Dir, "secret"), run: run}
 	if err := os.WriteFile(s.path, []byte(s.value+"\n"), 0o600); err != nil {
 		run.Close()
-		return nil, freshet.Errorf(freshet.Unavailable, "run-time folder: %w", err).WithHint("free its disk, or set XDG_RUNTIME_DIR to another folder")
+		return nil, noRunFolder(err)
 	}
 	return s, nil
 }

@@ -23,8 +23,10 @@ type Kind struct {
 	path      string // of the clients' base URL at such a host, where the URL has none
 	needless  string // end of a base URL's path that the clients add themselves
 	variables func(p Proxy) map[string]string
-	drop      []string // of the user's; with a * at the end, all that begin so
-	fold      bool     // the clients take the names in any case
+	text      func(p Proxy) string // of a file that the clients read too; nil for none
+	beside    string               // variable by which the user may have named such a file
+	drop      []string             // of the user's; with a * at the end, all that begin so
+	fold      bool                 // the clients take the names in any case
 }
 
 // Proxy is a route of a signing proxy that a child is to use.
@@ -34,6 +36,16 @@ type Proxy struct {
 	URL      string // the clients' base URL at the proxy, without a slash at its end
 	Secret   string // what the proxy knows its callers by
 	Region   string // that clients of AWS sign for
+	File     string // path of the file that its kind has, once it is written
+}
+
+// Text is what a file of the child's own has to hold, beside what is in the user's, which a variable may name; "" for no file. No
+// secret is in it.
+func (p Proxy) Text() (text, beside string) {
+	if p.Kind == nil || p.Kind.text == nil {
+		return "", ""
+	}
+	return p.Kind.text(p), p.Kind.beside
 }
 
 // awsRegion is a region in a host's name.
@@ -78,16 +90,20 @@ var kinds = sync.OnceValue(func() []*Kind {
 			drop: notPlaceholders,
 		},
 		{
-			// npm 11 finds a registry's token by the registry's URL. Without the third variable it would fetch packages from where the
-			// upstream says that they are, and not by way of the proxy (pacote 21, RemoteFetcher).
-			Name: "npm", fold: true,
+			// npm 11 finds a registry's token by the registry's URL. A variable of such a name does not survive dash, which runs the
+			// scripts of packages on Debian: a file of the least precedence says it, by the name of a variable that does. Without
+			// npm_config_replace_registry_host npm would fetch packages from where the upstream says that they are, and not by way of
+			// the proxy (pacote 21, RemoteFetcher).
+			Name: "npm", fold: true, beside: "npm_config_globalconfig",
 			variables: func(p Proxy) map[string]string {
 				return map[string]string{
-					"npm_config_registry": p.URL + "/", "npm_config_" + strings.TrimPrefix(p.URL, "http:") + "/:_authToken": p.Secret,
-					"npm_config_replace_registry_host": "always",
+					"npm_config_registry": p.URL + "/", "npm_config_globalconfig": p.File, "npm_config_replace_registry_host": "always",
 				}
 			},
-			drop: []string{"npm_config_registry", "npm_config_replace_registry_host", "npm_config_//*"},
+			text: func(p Proxy) string {
+				return strings.TrimPrefix(p.URL, "http:") + "/:_authToken=${FRESHET_PROXY_SECRET}\n"
+			},
+			drop: []string{"npm_config_registry", "npm_config_globalconfig", "npm_config_replace_registry_host", "npm_config_//*"},
 		},
 		{
 			// openai-python 2 and openai-node 6.49. OPENAI_API_BASE is the same to LangChain and LiteLLM; with OPENAI_API_TYPE the Python

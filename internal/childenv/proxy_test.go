@@ -36,8 +36,8 @@ func TestChildFindsItsProxy(t *testing.T) {
 		"bedrock": {"", with(aws, map[string]string{"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": local, "ANTHROPIC_BEDROCK_BASE_URL": local}),
 			awsDrop, []string{"AWS_CA_BUNDLE", "CLAUDE_CODE_USE_BEDROCK", "AWS_ENDPOINT_URL_S3"}},
 		"npm": {"/api/npm", map[string]string{
-			"npm_config_registry": local + "/api/npm/", "npm_config_//127.0.0.1:4711/api/npm/:_authToken": secret, "npm_config_replace_registry_host": "always"},
-			[]string{"NPM_CONFIG_REGISTRY", "npm_config_Replace_Registry_Host", "npm_config_//npm.pkg.github.com/:_authToken", "NPM_CONFIG_//a/:_auth"},
+			"npm_config_registry": local + "/api/npm/", "npm_config_globalconfig": "/run/file", "npm_config_replace_registry_host": "always"},
+			[]string{"NPM_CONFIG_REGISTRY", "NPM_CONFIG_GLOBALCONFIG", "npm_config_Replace_Registry_Host", "npm_config_//npm.pkg.github.com/:_authToken", "NPM_CONFIG_//a/:_auth"},
 			[]string{"npm_config_cache", "NPM_CONFIG_USERCONFIG"}},
 		"openai": {"/v1", map[string]string{"OPENAI_BASE_URL": local + "/v1", "OPENAI_API_KEY": secret},
 			[]string{"OPENAI_API_BASE", "OPENAI_API_TYPE", "OPENAI_ADMIN_KEY"}, []string{"OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "AZURE_OPENAI_ENDPOINT"}},
@@ -50,7 +50,7 @@ func TestChildFindsItsProxy(t *testing.T) {
 		t.Errorf("the table has %v, and there are %v", names, KindNames())
 	}
 	for name, test := range table {
-		p := Proxy{Identity: "my-id", Kind: KindNamed(name), URL: local + test.path, Secret: secret, Region: "eu-north-1"}
+		p := Proxy{Identity: "my-id", Kind: KindNamed(name), URL: local + test.path, Secret: secret, Region: "eu-north-1", File: "/run/file"}
 		environ := []string{"PATH=/bin", "FRESHET_SOCKET=x", "FRESHET_PROXY_URL_OUTER=x"}
 		for _, v := range slices.Concat(test.drop, slices.Collect(maps.Keys(test.want))) {
 			environ = append(environ, v+"=users")
@@ -66,6 +66,23 @@ func TestChildFindsItsProxy(t *testing.T) {
 		if got := Merge(environ, nil, p); !slices.Equal(got, want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", name, got, want)
 		}
+	}
+}
+
+// TestFilesNameTheSecretOnly: npm alone has one, and replaces the variable when it reads it.
+func TestFilesNameTheSecretOnly(t *testing.T) {
+	for _, k := range Kinds() {
+		want, variable := "", ""
+		if k.Name == "npm" {
+			want, variable = "//127.0.0.1:4711/api/npm/:_authToken=${FRESHET_PROXY_SECRET}\n", "npm_config_globalconfig"
+		}
+		text, beside := Proxy{Kind: k, URL: "http://127.0.0.1:4711/api/npm", Secret: "planted"}.Text()
+		if text != want || beside != variable {
+			t.Errorf("%s: got %q beside %q", k.Name, text, beside)
+		}
+	}
+	if text, _ := (Proxy{}).Text(); text != "" {
+		t.Errorf("of no kind: %q", text)
 	}
 }
 
