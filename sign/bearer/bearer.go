@@ -16,9 +16,11 @@ package bearer
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"freshet.dev/freshet"
 	"freshet.dev/internal/signing"
@@ -26,10 +28,21 @@ import (
 
 const authorization = "Authorization"
 
-// Signer puts a credential on requests. It has no state.
+// Signer puts a credential on requests. It is safe for concurrent use.
 type Signer struct {
 	header string // in the form of http.Header's keys
+	last   atomic.Pointer[version]
 }
+
+// version is what the header says for one version of the credential, which stays the same for thousands of requests. It is let go of
+// when the next one signs.
+type version struct {
+	of     *freshet.Credential
+	values []string // one, and no room for another
+}
+
+// Format implements fmt.Formatter, for every verb alike.
+func (s *Signer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "bearer(%s)", s.header) }
 
 // New makes a signer. It is the same for every upstream. Errors are of kind Invalid.
 func New(c Config, _ *url.URL) (*Signer, error) {
@@ -40,7 +53,7 @@ func New(c Config, _ *url.URL) (*Signer, error) {
 	if header == "" {
 		header = authorization
 	}
-	return &Signer{header}, nil
+	return &Signer{header: header}, nil
 }
 
 // Prepare takes away what would stand beside the credential, and what says whence the request comes: that is no concern of the
@@ -67,6 +80,10 @@ func (s *Signer) own(name string) bool {
 
 // Sign sets the one header. The body's hash is not used. Errors are of kind Invalid, and hold nothing of the credential.
 func (s *Signer) Sign(r *http.Request, c *freshet.Credential, _ string) error {
+	if v := s.last.Load(); v != nil && v.of == c {
+		r.Header[s.header] = v.values
+		return nil
+	}
 	value, err := s.value(c)
 	if err != nil {
 		return err
@@ -74,7 +91,9 @@ func (s *Signer) Sign(r *http.Request, c *freshet.Credential, _ string) error {
 	if !fit(value) {
 		return freshet.Errorf(freshet.Invalid, "the credential has bytes that no header may carry")
 	}
-	r.Header[s.header] = []string{value}
+	v := &version{c, []string{value}}
+	s.last.Store(v)
+	r.Header[s.header] = v.values
 	return nil
 }
 

@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -129,6 +130,25 @@ func TestSignReplacesWhatAnEarlierAttemptHadAndLeavesItAsItWas(t *testing.T) {
 	}
 	if !slices.Equal(one, []string{"Bearer one"}) || !slices.Equal(first.Header["Authorization"], []string{"Bearer two"}) {
 		t.Errorf("got %q and then %q, want Bearer one and Bearer two", one, first.Header["Authorization"])
+	}
+}
+
+// What a version's header says is kept: it must be that version's, and print nowhere.
+func TestKeptHeaderIsOfTheVersionThatSigns(t *testing.T) {
+	s := signer(t, "")
+	one, two := token(t, "planted-one", ""), token(t, "planted-two", "")
+	for _, c := range []*freshet.Credential{one, one, two, one, two, two} {
+		r := httptest.NewRequest("GET", "https://upstream.example/", nil)
+		if err := s.Sign(r, c, ""); err != nil || !slices.Equal(r.Header["Authorization"], []string{"Bearer " + c.Token()}) {
+			t.Errorf("got %v, %v, want the token %s", r.Header, err, c.Token())
+		}
+		r.Header.Add("Authorization", "another") // which finds no room in what is kept
+	}
+	for _, form := range []string{"%v", "%+v", "%#v", "%s"} {
+		freshettest.LeakedSecrets(t, fmt.Sprintf(form, s), "planted-one", "planted-two")
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = s.Sign(&http.Request{Header: http.Header{"Authorization": nil}}, two, "") }); n > 2 {
+		t.Errorf("%v allocations, of which two are the test's", n)
 	}
 }
 
