@@ -25,6 +25,7 @@ import (
 	"freshet.dev/bench/internal/measure"
 	"freshet.dev/bench/internal/report"
 	"freshet.dev/bench/process"
+	"freshet.dev/bench/proxy"
 	"freshet.dev/bench/scale"
 	"freshet.dev/bench/serve"
 	"freshet.dev/bench/trouble"
@@ -32,7 +33,7 @@ import (
 
 func cases() []measure.Case {
 	var list []measure.Case
-	for _, family := range []func() []measure.Case{hit.Cases, crowd.Cases, trouble.Cases, serve.Cases, process.Cases} {
+	for _, family := range []func() []measure.Case{hit.Cases, crowd.Cases, trouble.Cases, serve.Cases, proxy.Cases, process.Cases} {
 		list = append(list, family()...)
 	}
 	return list

@@ -28,7 +28,7 @@ type Home struct {
 const (
 	Token  = "token"
 	Keys   = "keys"
-	Secret = "0123456789abcdef0123456789abcdef" // of the endpoints
+	Secret = "0123456789abcdef0123456789abcdef" // of the endpoints and proxies
 )
 
 // TokenText is the token: with what a dialect puts around it an answer has some 1.6 KB, as Entra's have.
@@ -42,15 +42,32 @@ socket: {path: %[2]s}
 identities:
   token: {source: process, command: [cat, %[1]s/token.json]}
   keys:  {source: process, command: [cat, %[1]s/keys.json]}
-endpoints:
-  - {endpoint: aws-container,     listen: "127.0.0.1:0", identity: keys,  secret: {file: %[1]s/secret}}
-  - {endpoint: azure-app-service, listen: "127.0.0.1:0", identity: token, secret: {file: %[1]s/secret}}
-  - {endpoint: oauth-token,       listen: "127.0.0.1:0", identities: [token], secret: {file: %[1]s/secret}}
 log: {level: error}
 `
 
-// New makes a home.
+const endpoints = `endpoints:
+  - {endpoint: aws-container,     listen: "127.0.0.1:0", identity: keys,  secret: {file: %[1]s/secret}}
+  - {endpoint: azure-app-service, listen: "127.0.0.1:0", identity: token, secret: {file: %[1]s/secret}}
+  - {endpoint: oauth-token,       listen: "127.0.0.1:0", identities: [token], secret: {file: %[1]s/secret}}
+`
+
+const proxies = `proxies:
+  - {signer: bearer, path: /token, listen: "127.0.0.1:0", identity: token, secret: {file: %[1]s/secret}, upstream: "%[2]s"}
+  - {signer: sigv4,  path: /keys,  listen: "127.0.0.1:0", identity: keys,  secret: {file: %[1]s/secret}, upstream: "%[2]s", service: s3, region: us-east-1}
+`
+
+// New makes a home whose daemon has endpoints.
 func New(s *measure.Setup) (*Home, error) {
+	return newHome(s, func(dir string) string { return fmt.Sprintf(endpoints, dir) })
+}
+
+// NewProxy makes a home whose daemon has proxies to an upstream: below /token they sign with the token, below /keys with the keys,
+// as S3 wants it.
+func NewProxy(s *measure.Setup, upstream string) (*Home, error) {
+	return newHome(s, func(dir string) string { return fmt.Sprintf(proxies, dir, upstream) })
+}
+
+func newHome(s *measure.Setup, servers func(dir string) string) (*Home, error) {
 	program, err := s.Tools.Freshet(s.Context)
 	if err != nil {
 		return nil, err
@@ -79,7 +96,7 @@ func New(s *measure.Setup) (*Home, error) {
 	}
 	for name, content := range map[string]string{
 		"token.json": string(token), "keys.json": string(keys), "secret": Secret,
-		".config/freshet/freshet.yaml": fmt.Sprintf(configuration, dir, h.Socket),
+		".config/freshet/freshet.yaml": fmt.Sprintf(configuration, dir, h.Socket) + servers(dir),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return nil, err
@@ -93,7 +110,7 @@ func (h *Home) Serve(ctx context.Context) (*Process, error) {
 	return Start(ctx, Command{Args: []string{h.Program, "serve"}, Env: h.Env, Ready: "ready: "})
 }
 
-// Address is where a daemon says that its endpoints are.
+// Address is where a daemon says that its endpoints are, or its proxies.
 func Address(p *Process) (string, error) {
 	_, rest, ok := strings.Cut(p.Line, " at ")
 	address, _, _ := strings.Cut(rest, ";")

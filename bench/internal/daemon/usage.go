@@ -13,15 +13,31 @@ import (
 
 // Memory is what of the process is in memory now, in bytes.
 func (p *Process) Memory() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
-	if err == nil {
-		_, rest, _ := strings.Cut(string(b), "VmRSS:")
-		return kilobytes(rest)
+	if memory, err := p.status("VmRSS:"); err == nil {
+		return memory, nil
 	}
-	if b, err = exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(p.PID)).Output(); err != nil {
+	b, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(p.PID)).Output()
+	if err != nil {
 		return 0, err
 	}
 	return kilobytes(string(b))
+}
+
+// ForgetPeak has [Process.Peak] begin anew (proc(5), /proc/PID/clear_refs).
+func (p *Process) ForgetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID), []byte("5"), 0)
+}
+
+// Peak is the most of the process that was in memory at once, in bytes. Like ForgetPeak it is Linux's alone.
+func (p *Process) Peak() (float64, error) { return p.status("VmHWM:") }
+
+func (p *Process) status(name string) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), name)
+	return kilobytes(rest)
 }
 
 func kilobytes(s string) (float64, error) {
