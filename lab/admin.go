@@ -19,7 +19,8 @@ import (
 //	POST   /admin/reset           all counts to zero
 //
 // An issuer that has faults also has "faults":[{"kind":"outage","how":"5xx","probability":1,"for":"20m","status":503,"left":"19m",
-// "requests":12,"touched":12}], and one that had some, in its count, "faults":{"outage":12}.
+// "requests":12,"touched":12}], and one that had some, in its count, "faults":{"outage":12}. An API has the tokens that it was shown,
+// by hash: "tokens":{"9f86d081884c7d659a2feaa0c55ad015":3}; its settings may also have "events":50 and "pause":"100ms".
 //
 // It takes the admin token as a Bearer token, from this machine alone.
 func (c *Cloud) admin(mux *http.ServeMux) {
@@ -99,12 +100,14 @@ type IssuerStatus struct {
 	Settings Settings      `json:"settings"`
 	Count    Count         `json:"count"`
 	Faults   []ActiveFault `json:"faults,omitempty"`
+	// Tokens are those of [Cloud.Tokens].
+	Tokens map[string]int64 `json:"tokens,omitempty"`
 }
 
 func (c *Cloud) status() map[string]IssuerStatus {
 	all := make(map[string]IssuerStatus, len(c.issuers))
 	for name, i := range c.issuers {
-		all[name] = IssuerStatus{i.now(), i.count(), i.faults.status()}
+		all[name] = IssuerStatus{i.now(), i.count(), i.faults.status(), i.seen()}
 	}
 	return all
 }

@@ -30,7 +30,7 @@ func tenantOf(issuer string, r *request) string {
 func checkTenant(issuer, tenant string) error {
 	switch {
 	case tenant == "":
-	case issuer == OAuth || issuer == Container:
+	case issuer == OAuth || issuer == Container || issuer == OpenAI:
 		return errors.New("tenant: this issuer has none; leave it out")
 	case issuer == STS && (len(tenant) != 12 || strings.Trim(tenant, "0123456789") != ""):
 		return errors.New("tenant: want the role's account, of 12 digits")
@@ -54,6 +54,8 @@ func throttled(issuer string, r *request) reply {
 		return msiError(429, "Too many requests")
 	case Container:
 		return containerError(429, "ThrottlingException", "Rate exceeded")
+	case OpenAI:
+		return openaiError(429, "requests", "rate_limit_exceeded", "Rate limit reached for requests")
 	}
 	// RFC 6749 has no word for it: slow_down is RFC 8628's, for devices.
 	return oauthError(429, "temporarily_unavailable", "too many requests")
@@ -74,6 +76,8 @@ func failing(issuer string, r *request, status int) reply {
 		return msiError(status, "The service is not available")
 	case Container:
 		return containerError(status, aws, "The service is not available")
+	case OpenAI:
+		return openaiError(status, "server_error", nil, "The server had an error while processing your request.")
 	}
 	return oauthError(status, code, "the server is down")
 }

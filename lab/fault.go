@@ -59,8 +59,8 @@ const (
 	maxFaults                                 = 64 // of an issuer: one of each kind for a dozen tenants
 )
 
-// Fault is what shall be wrong with an issuer, and for how long. It touches requests for credentials alone: neither metadata and
-// keys, nor STS's GetCallerIdentity.
+// Fault is what shall be wrong with an issuer, and for how long. It touches requests for credentials alone, and all that an API is
+// asked: neither metadata and keys, nor STS's GetCallerIdentity.
 //
 // In JSON its durations are text, such as "90s", and what is zero is left out.
 type Fault struct {

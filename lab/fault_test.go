@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,10 +51,17 @@ func (c *cloud) wants(issuer string) *http.Request {
 		req := c.request("GET", c.Container, "")
 		req.Header.Set("Authorization", c.ContainerToken)
 		return req
+	case lab.OpenAI:
+		return c.asks("/chat/completions", c.key(time.Hour), `{"model":"lab-1","messages":[{"role":"user","content":"hello"}]}`)
 	}
 	req := c.form(c.AzureCLI, "resource", "x")
 	req.Header.Set("Authorization", "Bearer "+c.AzureCLISecret)
 	return req
+}
+
+// givers are those that give credentials: all but the API.
+func givers() []string {
+	return slices.DeleteFunc(lab.Issuers(), func(name string) bool { return name == lab.OpenAI })
 }
 
 // wantsOf is a right request to Entra, in a tenant.
@@ -79,6 +87,7 @@ func TestThrottlesAndOutagesAreInEachIssuersWords(t *testing.T) {
 		lab.ManagedIdentity: {429, `"statusCode":429`, `"statusCode":503`},
 		lab.Container:       {429, `"code":"ThrottlingException"`, `"code":"ServiceUnavailable"`},
 		lab.AzureCLI:        {429, `"error":"temporarily_unavailable"`, `"error":"temporarily_unavailable"`},
+		lab.OpenAI:          {429, `"code":"rate_limit_exceeded"`, `"type":"server_error"`},
 	} {
 		t.Run(issuer, func(t *testing.T) {
 			c := start(t, nil)
@@ -145,7 +154,7 @@ func TestAClockThatIsOffShowsInDatesAlone(t *testing.T) {
 	const near = 10 * time.Second
 	for _, by := range []time.Duration{5 * time.Minute, -5 * time.Minute} {
 		c := start(t, nil)
-		for _, issuer := range lab.Issuers() {
+		for _, issuer := range givers() {
 			c.inject(issuer, lab.Fault{Kind: lab.Skew, By: by})
 		}
 		off := func(what string, at time.Time, by time.Duration) {
@@ -154,7 +163,7 @@ func TestAClockThatIsOffShowsInDatesAlone(t *testing.T) {
 				t.Errorf("%v: %s is %v from where it belongs", by, what, d)
 			}
 		}
-		for _, issuer := range lab.Issuers() {
+		for _, issuer := range givers() {
 			if issuer == lab.STS {
 				continue // its input is by another's clock: see below
 			}

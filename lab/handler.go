@@ -28,6 +28,9 @@ func (c *Cloud) Handler() http.Handler {
 	mux.Handle("GET "+pathMSI, c.issuer(ManagedIdentity, c.msiToken))
 	mux.Handle("GET "+pathContainer, c.issuer(Container, c.containerKeys))
 	mux.Handle("POST "+pathAzureCLI, c.issuer(AzureCLI, c.azToken))
+	mux.Handle("POST "+pathOpenAI+"/chat/completions", c.issuer(OpenAI, c.openaiChat))
+	mux.Handle("POST "+pathOpenAI+"/responses", c.issuer(OpenAI, c.openaiResponse))
+	mux.Handle("GET "+pathOpenAI+"/models", c.issuer(OpenAI, c.openaiModels))
 	c.admin(mux)
 	return guard.Handler(nil, deny, mux)
 }
@@ -82,6 +85,7 @@ type reply struct {
 	contentType string
 	header      http.Header // further ones; may be nil
 	body        []byte
+	events      *events // what the body is made of; nil: it is no stream
 	ending      ending
 }
 
@@ -97,18 +101,22 @@ func (a reply) with(name, value string) reply {
 }
 
 func (a reply) write(w http.ResponseWriter) {
+	if a.ending != whole {
+		a.writeHalf(w)
+		return
+	}
+	a.writeHeader(w)
+	_, _ = w.Write(a.body)
+}
+
+func (a reply) writeHeader(w http.ResponseWriter) {
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
 	}
 	h.Set("Content-Type", a.contentType)
 	h.Set("Cache-Control", "no-store")
-	if a.ending != whole {
-		a.writeHalf(w)
-		return
-	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body)
 }
 
 // object is an answer in JSON.
@@ -166,13 +174,22 @@ func (c *Cloud) answer(w http.ResponseWriter, r *request, name string, answer fu
 		v.count(faulted(t.Kind))
 		a = a.with(FaultHeader, t.String())
 		c.log.Debug("lab: answered", "issuer", name, "status", a.status, "fault", t.String())
+	case a.streams():
+		c.log.Debug("lab: answers", "issuer", name, "status", a.status)
 	default:
 		v.count(outcomeOf(a))
 		c.log.Debug("lab: answered", "issuer", name, "status", a.status)
 	}
+	if a.streams() {
+		a.play(r.Context(), w, v)
+		return
+	}
 	v.leave()
 	a.write(w)
 }
+
+// streams reports whether it is sent event by event; what a fault breaks off is not.
+func (a reply) streams() bool { return a.events != nil && a.ending == whole }
 
 // reply is what an issuer answers, with a fault or without one, and whether that fault has a part in it.
 func (i *issuer) reply(t *touch, name string, r *request, s Settings, answer func(*request, Settings) reply) (a reply, altered bool) {

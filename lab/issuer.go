@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -23,11 +25,17 @@ type Settings struct {
 	// RefreshIn is what it says as refresh_in, in whole seconds, where its dialect has that (Entra, OAuth, managed identity);
 	// 0: nothing.
 	RefreshIn time.Duration
+	// Events are how many words there are in what an API says, unless it is asked for a number of them; 0: eight.
+	Events int
+	// Pause is what an API lets pass between two events of a stream.
+	Pause time.Duration
 }
 
 const (
 	defaultLifetime = time.Hour
 	maxLatency      = 5 * time.Minute
+	defaultEvents   = 8
+	maxEvents       = 10_000
 	maxLifetime     = 10 * 365 * 24 * time.Hour
 )
 
@@ -39,6 +47,10 @@ func (s Settings) check() error {
 		return errors.New("lifetime: want whole seconds, at most 10 years")
 	case s.RefreshIn < 0 || s.RefreshIn%time.Second != 0 || s.RefreshIn >= s.lifetime():
 		return errors.New("refresh_in: want whole seconds, fewer than the lifetime has")
+	case s.Events < 0 || s.Events > maxEvents:
+		return fmt.Errorf("events: want up to %d", maxEvents)
+	case s.Pause < 0 || s.Pause > maxLatency:
+		return errors.New("pause: want 0s to 5m")
 	}
 	return nil
 }
@@ -61,12 +73,17 @@ type settingsJSON struct {
 	Latency   field.Duration `json:"latency,omitempty"`
 	Lifetime  field.Duration `json:"lifetime,omitempty"`
 	RefreshIn field.Duration `json:"refresh_in,omitempty"`
+	Events    int            `json:"events,omitempty"`
+	Pause     field.Duration `json:"pause,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
 func (s Settings) MarshalJSON() ([]byte, error) {
-	text := make(map[string]string)
-	for name, d := range map[string]time.Duration{"latency": s.Latency, "lifetime": s.Lifetime, "refresh_in": s.RefreshIn} {
+	text := make(map[string]any)
+	if s.Events != 0 {
+		text["events"] = s.Events
+	}
+	for name, d := range map[string]time.Duration{"latency": s.Latency, "lifetime": s.Lifetime, "refresh_in": s.RefreshIn, "pause": s.Pause} {
 		if d != 0 {
 			text[name] = field.Duration(d).String()
 		}
@@ -80,18 +97,19 @@ func (s *Settings) UnmarshalJSON(text []byte) error {
 	if err := strictly(text, &j); err != nil {
 		return err
 	}
-	*s = Settings{time.Duration(j.Latency), time.Duration(j.Lifetime), time.Duration(j.RefreshIn)}
+	*s = Settings{time.Duration(j.Latency), time.Duration(j.Lifetime), time.Duration(j.RefreshIn), j.Events, time.Duration(j.Pause)}
 	return nil
 }
 
 // Count is what an issuer was asked. Each request counts as one of Requests, and as one of the rest but Peak at most: a fault
 // that had a part in it keeps it out of Granted and Refused. So Requests less Faults.Total() is what the issuer was asked while
-// it was well, and that less Granted and Refused is under way, or its client left.
+// it was well, and that less Granted, Refused and Left is under way, or its client did not wait for an answer.
 type Count struct {
 	Requests int64   `json:"requests"`
 	Granted  int64   `json:"granted"`
 	Refused  int64   `json:"refused"`
-	Peak     int64   `json:"peak"` // the most that were under way at once
+	Left     int64   `json:"left,omitzero"` // streams that somebody left before their end
+	Peak     int64   `json:"peak"`          // the most that were under way at once
 	Faults   Faulted `json:"faults,omitzero"`
 }
 
@@ -116,7 +134,8 @@ type issuer struct {
 	mu       sync.Mutex
 	counts   Count
 	underway int64
-	resets   int64 // how often the counts were reset
+	resets   int64            // how often the counts were reset
+	tokens   map[string]int64 // that it was shown, by hash → in how many requests
 }
 
 func (i *issuer) now() Settings {
@@ -132,10 +151,17 @@ func (i *issuer) count() Count {
 	return i.counts
 }
 
+func (i *issuer) seen() map[string]int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return maps.Clone(i.tokens)
+}
+
 func (i *issuer) reset() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.counts = Count{Peak: i.underway}
+	i.tokens = nil
 	i.resets++
 }
 
@@ -144,6 +170,7 @@ type outcome func(*Count) *int64
 
 func granted(c *Count) *int64 { return &c.Granted }
 func refused(c *Count) *int64 { return &c.Refused }
+func left(c *Count) *int64    { return &c.Left }
 
 func outcomeOf(a reply) outcome {
 	if a.status == http.StatusOK {

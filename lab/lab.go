@@ -11,6 +11,8 @@
 //	GET  /msi/token                                       managed identity, as App Service has it
 //	GET  /container/creds                                 AWS container credentials
 //	POST /az/token                                        what the lab's own az asks
+//	POST /openai/v1/chat/completions, /responses          an API like OpenAI's, for those who have a token of the OAuth issuer
+//	GET  /openai/v1/models
 //	GET  /admin/issuers, PUT /admin/issuers/{name}, PUT and DELETE /admin/issuers/{name}/faults, POST /admin/reset
 //
 // Tokens are signed JWTs, assertions and web identities are verified against published keys, and AWS signatures are computed
@@ -45,11 +47,12 @@ const (
 	ManagedIdentity = "msi"       // App Service's managed identity endpoint
 	Container       = "container" // the endpoint that gives AWS containers their keys
 	AzureCLI        = "az"        // what the lab's az asks
+	OpenAI          = "openai"    // an API, which issues nothing: it is as slow, as counted and as faulty as those that do
 )
 
-// Issuers are the names of all issuers, in their order.
+// Issuers are the names of all issuers, in their order, the API among them.
 func Issuers() []string {
-	return []string{AzureCLI, Container, Entra, ManagedIdentity, OAuth, STS}
+	return []string{AzureCLI, Container, Entra, ManagedIdentity, OAuth, OpenAI, STS}
 }
 
 // Config is what a cloud is made of.
@@ -111,7 +114,11 @@ func (c *Cloud) Set(issuer string, s Settings) error {
 	if !ok {
 		return freshet.Errorf(freshet.Invalid, "lab: unknown issuer %q", issuer).WithHint("there are %s", list(Issuers()))
 	}
-	if err := s.check(); err != nil {
+	err := s.check()
+	if err == nil && issuer != OpenAI && (s.Events != 0 || s.Pause != 0) {
+		err = errors.New("events, pause: only " + OpenAI + " has a stream")
+	}
+	if err != nil {
 		return freshet.Errorf(freshet.Invalid, "lab: %s: %s", issuer, err)
 	}
 	i.settings.Store(&s)
@@ -124,6 +131,15 @@ func (c *Cloud) Count(issuer string) Count {
 		return i.count()
 	}
 	return Count{}
+}
+
+// Tokens are those that an API was shown since the last Reset, good ones and others: the first 16 bytes of a token's SHA-256, in
+// hex → in how many requests.
+func (c *Cloud) Tokens(api string) map[string]int64 {
+	if i, ok := c.issuers[api]; ok {
+		return i.seen()
+	}
+	return nil
 }
 
 // Counts are all issuers' counts, by name.

@@ -88,13 +88,18 @@ func TestBadSettingsAreRefused(t *testing.T) {
 	c := newCloud(t, lab.Config{})
 	for _, s := range []lab.Settings{
 		{Latency: -1}, {Latency: time.Hour}, {Lifetime: -time.Second}, {Lifetime: 1500 * time.Millisecond}, {Lifetime: 11 * 365 * 24 * time.Hour},
-		{RefreshIn: -time.Second}, {RefreshIn: time.Hour}, {Lifetime: time.Minute, RefreshIn: 2 * time.Minute}, {RefreshIn: time.Millisecond},
+		{RefreshIn: -time.Second}, {RefreshIn: time.Hour}, {Events: 1}, {Pause: time.Second}, {Lifetime: time.Minute, RefreshIn: 2 * time.Minute}, {RefreshIn: time.Millisecond},
 	} {
 		if err := c.Set(lab.Entra, s); !errors.Is(err, freshet.Invalid) {
 			t.Errorf("%+v: got %v", s, err)
 		}
 		if _, err := lab.New(lab.Config{Issuers: map[string]lab.Settings{lab.Entra: s}}); !errors.Is(err, freshet.Invalid) {
 			t.Errorf("New with %+v: got %v", s, err)
+		}
+	}
+	for _, s := range []lab.Settings{{Events: -1}, {Events: 10_001}, {Pause: -1}, {Pause: 6 * time.Minute}} {
+		if err := c.Set(lab.OpenAI, s); !errors.Is(err, freshet.Invalid) {
+			t.Errorf("%+v: got %v", s, err)
 		}
 	}
 	if err := c.Set("x", lab.Settings{}); !errors.Is(err, freshet.Invalid) {
@@ -109,9 +114,9 @@ func TestBadSettingsAreRefused(t *testing.T) {
 }
 
 func TestSettingsAreTextInJSON(t *testing.T) {
-	s := lab.Settings{Latency: 250 * time.Millisecond, Lifetime: time.Hour, RefreshIn: 30 * time.Minute}
+	s := lab.Settings{Latency: 250 * time.Millisecond, Lifetime: time.Hour, RefreshIn: 30 * time.Minute, Events: 50, Pause: 20 * time.Millisecond}
 	text, err := json.Marshal(s)
-	if want := `{"latency":"250ms","lifetime":"1h","refresh_in":"30m"}`; err != nil || string(text) != want {
+	if want := `{"events":50,"latency":"250ms","lifetime":"1h","pause":"20ms","refresh_in":"30m"}`; err != nil || string(text) != want {
 		t.Errorf("got %s, %v, want %s", text, err, want)
 	}
 	var back lab.Settings

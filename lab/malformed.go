@@ -22,6 +22,9 @@ func (i *issuer) malformed(t *touch, name string, r *request, s Settings, answer
 	case wayError:
 		return failing(name, r, 200), true
 	case wayExpired:
+		if name == OpenAI { // nothing of what it gives has an end
+			return answer(r, s), false
+		}
 		s.Lifetime, s.RefreshIn = -time.Minute, 0
 		a = answer(r, s)
 		return a, a.status == 200
@@ -29,10 +32,12 @@ func (i *issuer) malformed(t *touch, name string, r *request, s Settings, answer
 	a = answer(r, s)
 	switch t.How {
 	case wayTruncated:
+		a.events = nil
 		a.body = a.body[:len(a.body)/2]
 	case wayShort:
 		a.ending = short
 	case wayTypes:
+		a.events = nil
 		a.body = mistyped(a)
 	case wayAgain:
 		if a.status != 200 {

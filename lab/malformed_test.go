@@ -73,7 +73,7 @@ func secretOf(body string) string {
 }
 
 func TestMalformedAnswersOfEachIssuer(t *testing.T) {
-	for _, issuer := range lab.Issuers() {
+	for _, issuer := range givers() {
 		t.Run(issuer, func(t *testing.T) {
 			c := start(t, nil)
 			for _, test := range []struct {
@@ -132,7 +132,7 @@ func expired(t *testing.T, issuer, body string) bool {
 }
 
 func TestTheSameCredentialAgain(t *testing.T) {
-	for _, issuer := range lab.Issuers() {
+	for _, issuer := range givers() {
 		c := start(t, nil)
 		c.inject(issuer, lab.Fault{Kind: lab.Malformed, How: "again"})
 		first, second := c.try(c.wants(issuer)), c.try(c.wants(issuer))

@@ -11,6 +11,7 @@ const (
 	pathAzureCLI  = "/az/token"
 	pathJWKS      = "/jwks"
 	pathMetadata  = "/.well-known/openid-configuration"
+	pathOpenAI    = "/openai/v1"
 	pathAdmin     = "/admin"
 )
 
@@ -37,6 +38,7 @@ type Endpoints struct {
 	MSI        string // for IDENTITY_ENDPOINT
 	Container  string // for AWS_CONTAINER_CREDENTIALS_FULL_URI
 	AzureCLI   string
+	OpenAI     string // base URL of the API like OpenAI's
 	Admin      string // of the admin API: /issuers and /reset are below it
 }
 
@@ -51,6 +53,7 @@ func (c *Cloud) Paths(base string) Endpoints {
 		MSI:        base + pathMSI,
 		Container:  base + pathContainer,
 		AzureCLI:   base + pathAzureCLI,
+		OpenAI:     base + pathOpenAI,
 		Admin:      base + pathAdmin,
 	}
 }

@@ -19,7 +19,7 @@ const (
 // writeHalf writes half of an answer whose length was told, and ends as it shall.
 func (a reply) writeHalf(w http.ResponseWriter) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
-	w.WriteHeader(a.status)
+	a.writeHeader(w)
 	_, _ = w.Write(a.body[:len(a.body)/2])
 	if a.ending == reset {
 		_ = http.NewResponseController(w).Flush()
