@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,9 @@ func (x *exchange) watch() {
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
+// lastWord is how long the caller of an exchange that was stopped has to read why, if it was answered nothing yet.
+const lastWord = 5 * time.Second
+
 // stop ends the exchange: the upstream's side by its context, the caller's by its connection's deadlines.
 func (x *exchange) stop(why error) {
 	x.ending.Lock()
@@ -75,7 +79,7 @@ func (x *exchange) stop(why error) {
 	}
 	x.cancel(why)
 	_ = x.control.SetReadDeadline(past)
-	_ = x.control.SetWriteDeadline(past)
+	_ = x.control.SetWriteDeadline(freshet.Now().Wall().Add(lastWord))
 }
 
 // passed tells that bytes have.
@@ -133,6 +137,12 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (a *answer) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		a.exchange.Status = status
+	}
+	for name, values := range a.Header() {
+		if strings.HasPrefix(name, "X-Amz-Meta-") { // boto3 shows it as it is spelt, and S3 spells it in lower case
+			delete(a.Header(), name)
+			a.Header()[strings.ToLower(name)] = values
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

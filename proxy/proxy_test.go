@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"freshet.dev/freshet"
 )
@@ -148,6 +149,16 @@ func TestPathsThatClimbAreRefused(t *testing.T) {
 	g.route.cfg.Prefix = "/up"
 	if rest, err := g.route.rest(&url.URL{Path: "/upper/x"}); err == nil {
 		t.Errorf("another prefix: %q", rest)
+	}
+}
+
+// TestNamesOfMetadataAreSpeltAsS3Does: boto3 shows them as they are spelt.
+func TestNamesOfMetadataAreSpeltAsS3Does(t *testing.T) {
+	g := start(t, func(w http.ResponseWriter, r *http.Request) { w.Header()["x-amz-meta-sign"] = []string{"yes"} })
+	c, in := g.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer " + localSecret + "\r\n\r\n")
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if text, err := io.ReadAll(in); err != nil || !strings.Contains(string(text), "\r\nx-amz-meta-sign: yes\r\n") {
+		t.Errorf("got %q, %v", text, err)
 	}
 }
 

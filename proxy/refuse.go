@@ -61,7 +61,7 @@ func (x *exchange) refuse(r *http.Request, err error) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", strings.Join(x.route.methods(), ", "))
 	}
-	if x.body.ReadCloser != nil && !x.body.ended.Load() && r.ProtoMajor == 1 {
+	if (x.Err() != nil || x.body.ReadCloser != nil && !x.body.ended.Load()) && r.ProtoMajor == 1 {
 		h.Set("Connection", "close") // rather than read what nobody wants
 	}
 	w.WriteHeader(e.status)

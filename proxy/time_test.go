@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -90,7 +91,10 @@ func TestSilenceEndsAnExchange(t *testing.T) {
 			conn, events := bubble(t, c.upstream, func(*Config) {})
 			began := time.Now()
 			go func() { _, _ = io.WriteString(conn, c.request) }()
-			_, _ = io.ReadAll(conn) // until the proxy closes it
+			said, _ := io.ReadAll(conn) // until the proxy closes it
+			if want := fmt.Sprintf("HTTP/1.1 %d ", c.status); c.status > 0 && c.status != 200 && !strings.HasPrefix(string(said), want) {
+				t.Errorf("%s: the caller was told %q, want %s", name, said, want)
+			}
 			if took := time.Since(began); took < c.took-time.Second || took > c.took+10*time.Second {
 				t.Errorf("%s: the connection was closed after %v, want %v", name, took, c.took)
 			}
