@@ -10,18 +10,6 @@ import (
 	"testing"
 )
 
-// build builds freshet and returns its path.
-func build(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "freshet")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/freshet")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build freshet: %v\n%s", err, out)
-	}
-	return binary
-}
-
 // configure writes a configuration for commands that run without a daemon, completed with a socket that nothing listens at.
 func configure(t *testing.T, configuration string) string {
 	t.Helper()

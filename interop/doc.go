@@ -4,6 +4,6 @@
 //
 //	go test ./...                              what is missing is installed, or the test is skipped
 //	FRESHET_REQUIRE_PARTIES=1 go test ./...    what cannot be installed fails the test
-//	FRESHET_ROTATION=10m go test -run Rotation -timeout 30m .
+//	FRESHET_ROTATION=10m go test -run Rotation -timeout 90m .
 //	FRESHET_SOAK=10m go test -run Soak -timeout 30m .
 package interop

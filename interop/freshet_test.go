@@ -30,16 +30,11 @@ func serve(t *testing.T, configuration string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
 	d := &daemon{
-		binary: filepath.Join(dir, "freshet"),
+		binary: build(t),
 		config: filepath.Join(dir, "freshet.yaml"),
 		audit:  filepath.Join(dir, "audit.jsonl"),
 		home:   filepath.Join(dir, "home"),
 		socket: filepath.Join(socketDir(t), "f.sock"),
-	}
-	build := exec.Command("go", "build", "-o", d.binary, "./cmd/freshet")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build freshet: %v\n%s", err, out)
 	}
 	if err := os.Mkdir(d.home, 0o700); err != nil {
 		t.Fatal(err)
