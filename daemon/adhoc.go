@@ -52,7 +52,7 @@ const (
 // waited for as long as hold, where its issuer fails and nothing valid is to be had.
 //
 // The upstream is the caller's choice, and whatever goes there the caller could read there. So an identity that is never handed out
-// serves only where what goes out is a signature made with it.
+// serves only where what goes out is a signature made with it, and what comes back are no keys.
 func (p *Proxies) Open(ctx context.Context, c broker.Caller, spec wire.Proxy, hold time.Duration) (_ *localapi.Proxy, err error) {
 	r, err := p.read(c, &spec)
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *Proxies) Open(ctx context.Context, c broker.Caller, spec wire.Proxy, ho
 	if r.Signer, r.signer, err = signerOf(&spec, typ, r.Upstream); err != nil {
 		return nil, invalid(err)
 	}
-	caller := broker.Caller{Door: "route", ID: strconv.FormatInt(p.n.Add(1), 10), Signs: typ == freshet.AWS} // every other type goes out itself
+	caller := broker.Caller{Door: "route", ID: strconv.FormatInt(p.n.Add(1), 10), Signs: typ == freshet.AWS && !yieldsKeys(r.Signer)} // every other type goes out itself
 	door, err := p.Broker.OpenDoorFor(c, caller, []string{r.Identity})
 	if errors.Is(err, broker.ErrWithheld) {
 		return nil, freshet.Errorf(freshet.Denied, "identity %s: it is never handed out (release: false), and would go to an upstream that the caller chose", r.Identity).
@@ -195,6 +195,12 @@ func (p *Proxies) try(ctx context.Context, c broker.Caller, r *adHocRoute, hold 
 		return "", err
 	}
 	return a.Credential.Type(), nil
+}
+
+// yieldsKeys reports a service that answers signed requests with keys of the same rights.
+func yieldsKeys(s proxy.Signer) bool {
+	of, ok := s.(interface{ Service() string })
+	return ok && of.Service() == "sts"
 }
 
 // signerOf makes the signer that was asked for, or the one for a type of credential.

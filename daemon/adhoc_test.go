@@ -153,6 +153,7 @@ func TestRoutesThatAreNotOpened(t *testing.T) {
 		{self, wire.Proxy{Scopes: []string{""}}, freshet.Invalid, "scopes: "},
 		{self, wire.Proxy{Identity: "tenants", Tenant: "third"}, freshet.Denied, "tenant"},
 		{self, wire.Proxy{Identity: "kept"}, freshet.Denied, "release: false"},
+		{self, wire.Proxy{Identity: "keptkeys", Settings: json.RawMessage(`{"service":"sts","region":"eu-north-1"}`)}, freshet.Denied, "release: false"},
 		{self, wire.Proxy{Identity: "kept", Signer: "bearer"}, freshet.Denied, "release: false"},
 		{stranger, wire.Proxy{Identity: "keys"}, freshet.Denied, "policy does not let uid 4242"},
 		{broker.Caller{Door: "socket", UID: self.UID}, wire.Proxy{}, freshet.Denied, "policy does not let"},

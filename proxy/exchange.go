@@ -173,6 +173,14 @@ func (t tunnel) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite ends what the caller says, and lets the upstream say the rest.
+func (t tunnel) CloseWrite() error {
+	if c, ok := t.ReadWriteCloser.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return t.Close()
+}
+
 // silent takes what httputil logs: an event tells it.
 var silent = log.New(io.Discard, "", 0)
 

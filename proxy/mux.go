@@ -33,13 +33,13 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route := m.route(r.URL.EscapedPath())
 	switch {
 	case !unix && !guard.Addressed(r, m.hosts):
-		m.deny(w, route, http.StatusForbidden, "WrongHost", "the Host header names another server")
+		m.deny(w, r, route, http.StatusForbidden, "WrongHost", "the Host header names another server")
 	case !unix && fromPage(r.Header):
-		m.deny(w, route, http.StatusForbidden, "FromPage", "requests from web pages are refused")
+		m.deny(w, r, route, http.StatusForbidden, "FromPage", "requests from web pages are refused")
 	case !unix && (r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil):
-		m.deny(w, route, http.StatusForbidden, "Forwarded", "forwarded requests are refused")
+		m.deny(w, r, route, http.StatusForbidden, "Forwarded", "forwarded requests are refused")
 	case route == nil:
-		m.deny(w, route, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
+		m.deny(w, r, route, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
 	default:
 		route.ServeHTTP(w, r)
 	}
@@ -67,7 +67,13 @@ func fromPage(h http.Header) bool {
 }
 
 // deny answers what no route is asked, and tells of it. What is for none of them counts for the first.
-func (m *mux) deny(w http.ResponseWriter, route *Route, status int, code, why string) {
+func (m *mux) deny(w http.ResponseWriter, r *http.Request, route *Route, status int, code, why string) {
+	if r.ContentLength != 0 { // net/http would wait for some of the body, which nobody need send
+		_ = http.NewResponseController(w).SetReadDeadline(freshet.Now().Wall().Add(unreadBody))
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
+	}
 	w.Header().Set("Freshet-Error", code)
 	p := wire.ProblemOf(freshet.Errorf(freshet.Denied, "%s", why))
 	p.Status = status

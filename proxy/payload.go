@@ -31,13 +31,15 @@ type payload struct {
 	idle    sync.Cond     // nobody reads the source
 	source  io.ReadCloser // nil: no body, or all of it is in spool
 	reading bool
+	current *attempt
 	kept    []byte
-	gone    bool  // what was kept is not: it is too much
+	gone    bool  // what was kept is not: it is too much, or not wanted any more
+	final   bool  // there will be no other attempt
 	end     error // of the source; nil until it has ended
 }
 
-// payload readies a request's body as its signer wants it.
-func (x *exchange) payload(in *http.Request, plan signing.Plan) (*payload, error) {
+// payload readies a request's body as its signer wants it. decoded: it is not as the caller sent it.
+func (x *exchange) payload(in *http.Request, plan signing.Plan, decoded bool) (*payload, error) {
 	p := &payload{size: in.ContentLength, source: in.Body, in: x.in, trailer: in.Trailer}
 	p.idle.L = &p.mu
 	switch {
@@ -47,8 +49,8 @@ func (x *exchange) payload(in *http.Request, plan signing.Plan) (*payload, error
 			p.hash = sigv4.Nothing
 		}
 	case plan.Hash:
-		if read, ok := in.Body.(*spooled); ok { // before the caller was let in
-			p.spool = read.spool
+		if x.spool != nil && !decoded { // before the caller was let in
+			p.spool = x.spool
 		} else {
 			if in.ContentLength > x.route.cfg.MaxSpool {
 				return nil, errSpool
@@ -82,25 +84,60 @@ func (p *payload) attach(out *http.Request) {
 		out.Body = p.spool.open()
 		out.GetBody = func() (io.ReadCloser, error) { return p.spool.open(), nil }
 	case p.source != nil:
-		out.Body = &reading{payload: p, out: out}
+		out.Body = p.begin(out)
 		// net/http asks for it where a kept connection turns out to be dead before anything was sent.
 		out.GetBody = func() (io.ReadCloser, error) {
-			if !p.replayable() {
+			if !p.claim() {
 				return nil, errBody
 			}
-			return &reading{payload: p, out: out}, nil
+			return p.begin(out), nil
 		}
 	default:
 		out.Body = nil
 	}
 }
 
-// replayable reports whether another attempt can read the body from its start.
+// begin is the body for another attempt.
+func (p *payload) begin(out *http.Request) *attempt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current = &attempt{payload: p, out: out}
+	return p.current
+}
+
+// claim ends the attempt there is, if another can read the body from its start. From then on nothing of it goes: what the one that has
+// ended still reads is kept for the next.
+func (p *payload) claim() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.replayableLocked() {
+		return false
+	}
+	if p.current != nil {
+		p.current.closed = true
+		p.idle.Broadcast()
+	}
+	return true
+}
+
+// settle tells that there will be no other attempt: an answer may go on for hours, and what was sent need not be kept for as long.
+func (p *payload) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.final = true
+	if p.current != nil {
+		p.current.forgetLocked()
+	}
+}
+
+// replayable reports whether another attempt could read the body from its start now. The one there is may read on; see claim.
 func (p *payload) replayable() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.gone && (p.end == nil || p.end == io.EOF)
+	return p.replayableLocked()
 }
+
+func (p *payload) replayableLocked() bool { return !p.gone && (p.end == nil || p.end == io.EOF) }
 
 // blame is what an attempt failed with: the caller's body, if that did.
 func (p *payload) blame(err error) error {
@@ -115,8 +152,8 @@ func (p *payload) blame(err error) error {
 	return fmt.Errorf("%w: %w", errBody, p.end)
 }
 
-// reading is one attempt's way through a streamed body.
-type reading struct {
+// attempt is one attempt's way through a streamed body.
+type attempt struct {
 	*payload
 	out    *http.Request
 	at     int64
@@ -125,11 +162,12 @@ type reading struct {
 
 // Read gives what is kept, then what comes. Of several attempts, of which all but the last have ended, one at a time reads the
 // source; what an ended one still gets is kept for the next.
-func (r *reading) Read(b []byte) (int, error) {
+func (r *attempt) Read(b []byte) (int, error) {
 	p := r.payload
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
+		r.forgetLocked()
 		switch {
 		case r.closed:
 			return 0, http.ErrBodyReadAfterClose
@@ -169,8 +207,15 @@ func (r *reading) Read(b []byte) (int, error) {
 	}
 }
 
+// forgetLocked lets go of what is kept once it is of no use.
+func (r *attempt) forgetLocked() {
+	if r.final && r == r.current && !r.gone && r.at >= int64(len(r.kept)) {
+		r.kept, r.gone = nil, true
+	}
+}
+
 // trail passes the caller's trailer on, once it has come. p.mu is held.
-func (r *reading) trail() {
+func (r *attempt) trail() {
 	if r.end != io.EOF {
 		return
 	}
@@ -180,7 +225,7 @@ func (r *reading) trail() {
 }
 
 // Close ends this attempt's reading; the source is the server's to close.
-func (r *reading) Close() error {
+func (r *attempt) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true

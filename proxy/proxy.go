@@ -92,6 +92,7 @@ type Route struct {
 	cfg       Config
 	base      string // the upstream's path, escaped, without a slash at its end
 	secret    guard.Secret
+	unknown   chan struct{} // holds one for each body in a file whose sender is not known yet
 	reverse   httputil.ReverseProxy
 	transport *http.Transport
 	ctx       context.Context // until Close
@@ -127,7 +128,7 @@ func New(cfg Config) (*Route, error) {
 	if cfg.MaxSpool == 0 {
 		cfg.MaxSpool = defaultSpool
 	}
-	r := &Route{cfg: cfg}
+	r := &Route{cfg: cfg, unknown: make(chan struct{}, unknownBodies)}
 	if base := strings.Trim(cfg.Upstream.EscapedPath(), "/"); base != "" {
 		r.base = "/" + base
 	}

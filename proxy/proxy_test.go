@@ -135,7 +135,7 @@ func TestWhatMayNotBeForwarded(t *testing.T) {
 // TestPathsThatClimbAreRefused: only some of the upstream's paths are the route's, though all of those are.
 func TestPathsThatClimbAreRefused(t *testing.T) {
 	g := start(t, echo, func(c *Config) { c.Upstream = c.Upstream.JoinPath("/base") })
-	for _, path := range []string{"/../x", "/a/%2e%2e/%2E./x", `/a/..%5c..%5cx`, "/..;a=b/x", "/%2e", "/a/..", "/a/..%2f../x"} {
+	for _, path := range []string{"/../x", "/a/%2e%2e/%2E./x", `/a/..%5c..%5cx`, "/..;a=b/x", "/%2e", "/a/..", "/a/..%2f../x", "/..%5Cy", "/x%5C../y", "/%5C../y"} {
 		resp, body := g.send("GET", "", "", func(r *http.Request) { r.URL.Opaque = "//" + r.URL.Host + path })
 		if resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Freshet-Error") != "InvalidURI" {
 			t.Errorf("%s: got %d %s", path, resp.StatusCode, body)
@@ -159,6 +159,45 @@ func TestNamesOfMetadataAreSpeltAsS3Does(t *testing.T) {
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if text, err := io.ReadAll(in); err != nil || !strings.Contains(string(text), "\r\nx-amz-meta-sign: yes\r\n") {
 		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// TestTargetIsAPath: an upstream would take a target of another form for another host's.
+func TestTargetIsAPath(t *testing.T) {
+	g := start(t, echo)
+	for _, target := range []string{"x:http://elsewhere.example/outside", "x:elsewhere", "*"} {
+		c, in := g.raw("GET " + target + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer " + localSecret + "\r\n\r\n")
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if line, err := in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 40") {
+			t.Errorf("%s: got %q, %v", target, line, err)
+		}
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.URL.Opaque = "//elsewhere.example/x"
+	if rest, err := g.route.rest(r.URL); err == nil {
+		t.Errorf("without the mux: %q", rest)
+	}
+	if len(g.vault.wants) > 0 {
+		t.Error("the broker was asked")
+	}
+}
+
+// TestOverridesDoNotPassLimits: some servers take these headers for the request's method or path.
+func TestOverridesDoNotPassLimits(t *testing.T) {
+	for _, limited := range []bool{false, true} {
+		g := start(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header) }, func(c *Config) {
+			if limited {
+				c.Methods = []string{"POST"}
+			}
+		})
+		_, body := g.send("POST", "/", "", func(r *http.Request) {
+			for _, name := range overrides {
+				r.Header.Set(name, "planted")
+			}
+		})
+		if strings.Contains(body, "planted") == limited {
+			t.Errorf("limited %v: %s", limited, body)
+		}
 	}
 }
 

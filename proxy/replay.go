@@ -35,7 +35,7 @@ func (a *replays) judge(x *exchange, p *payload, resp *http.Response, c *freshet
 		return a.about(x, p, resp, c, want), nil
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		wait, ok := a.worthRetrying(resp)
-		if !ok || !p.replayable() {
+		if !ok || !p.claim() {
 			return false, nil
 		}
 		a.left--
@@ -66,7 +66,7 @@ func (a *replays) about(x *exchange, p *payload, resp *http.Response, c *freshet
 		want.Rejected, want.Claims = c.Fingerprint(), v.Claims
 		a.response, a.refused = resp, c.Fingerprint()
 		return true
-	case v.Resign && !a.resigned && p.replayable():
+	case v.Resign && !a.resigned && p.claim():
 		a.resigned = true
 		resp.Body.Close()
 		x.Replays++

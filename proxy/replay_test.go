@@ -361,6 +361,72 @@ func TestParallelCallsAcrossRotations(t *testing.T) {
 	}
 }
 
+// TestBodyThatGoesOnWhileItIsAnswered: the upstream answers when the body could be sent again, and most of it comes afterwards. What
+// is answered well was sent whole.
+func TestBodyThatGoesOnWhileItIsAnswered(t *testing.T) {
+	const parts, part = 10, 40 << 10
+	for _, length := range []int64{-1, parts * part} {
+		for _, status := range []int{401, 429} {
+			var n atomic.Int64
+			pour := make(chan struct{})
+			g := start(t, func(w http.ResponseWriter, r *http.Request) {
+				if n.Add(1) > 1 {
+					b, err := io.ReadAll(r.Body)
+					if err != nil || len(b) != parts*part || !bytes.HasPrefix(b, []byte("0xxx")) {
+						t.Errorf("length %d, %d: sent again were %d bytes, %v", length, status, len(b), err)
+					}
+					return
+				}
+				_, _ = io.ReadFull(r.Body, make([]byte, part/2))
+				control := http.NewResponseController(w)
+				_ = control.EnableFullDuplex()
+				w.Header().Set("Retry-After", "0")
+				w.WriteHeader(status)
+				_ = control.Flush()
+				close(pour)
+				_, _ = io.Copy(io.Discard, r.Body)
+			})
+			in, out := io.Pipe()
+			go func() {
+				defer out.Close()
+				for i := range parts {
+					if _, err := fmt.Fprintf(out, "%d%s", i, strings.Repeat("x", part-1)); err != nil {
+						return
+					}
+					if i == 0 {
+						<-pour
+						<-time.After(50 * time.Millisecond)
+					}
+				}
+			}()
+			resp, _ := g.send("POST", "/", "", func(r *http.Request) { r.Body, r.ContentLength = in, length })
+			if want := map[bool]int{false: status, true: 200}[n.Load() > 1]; resp.StatusCode != want {
+				t.Errorf("length %d, %d: got %d after %d attempts", length, status, resp.StatusCode, n.Load())
+			}
+		}
+	}
+}
+
+// TestKeptBodyIsLetGoOf: an answer may last for hours.
+func TestKeptBodyIsLetGoOf(t *testing.T) {
+	p := &payload{size: -1, source: io.NopCloser(strings.NewReader("hello")), in: new(http.Request)}
+	p.idle.L = &p.mu
+	var first, second http.Request
+	p.attach(&first)
+	_, _ = io.ReadAll(first.Body)
+	if !p.claim() {
+		t.Fatal("it cannot be read again")
+	}
+	p.attach(&second)
+	p.settle()
+	if got, err := io.ReadAll(second.Body); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if p.kept != nil || p.claim() {
+		t.Errorf("%d bytes are kept", len(p.kept))
+	}
+}
+
 // TestPayloadSurvivesItsAttempts reads a body by attempts that overlap and end at any point.
 func TestPayloadSurvivesItsAttempts(t *testing.T) {
 	for range 300 {
@@ -386,7 +452,11 @@ func TestPayloadSurvivesItsAttempts(t *testing.T) {
 			if rand.IntN(2) == 0 {
 				old.Wait()
 			}
-			r.Body.Close()
+			if rand.IntN(2) == 0 {
+				r.Body.Close()
+			} else if !p.claim() {
+				t.Fatal("it cannot be claimed")
+			}
 		}
 		var r http.Request
 		p.attach(&r)

@@ -80,7 +80,11 @@ func TestCallersSignatureTakesTheSecretsPlace(t *testing.T) {
 		"another path":          {func(r *http.Request) { signedAs(t, localSecret, "s3", "hello", time.Now())(r); r.URL.Path = "/other" }, "SignatureDoesNotMatch"},
 		"presigned with it not": {presignedAs(t, "x"+localSecret, time.Minute, time.Now()), "SignatureDoesNotMatch"},
 		"expired":               {presignedAs(t, localSecret, time.Minute, time.Now().Add(-time.Hour)), "AccessDenied"},
-		"malformed":             {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, "IncompleteSignature"},
+		"a header more": {func(r *http.Request) {
+			presignedAs(t, localSecret, time.Minute, time.Now())(r)
+			r.Header.Set("X-Amz-Copy-Source", "/b/other")
+		}, "SignatureDoesNotMatch"},
+		"malformed": {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, "IncompleteSignature"},
 	} {
 		resp, body := g.send("PUT", "/b/k", "hello", c.sign)
 		if resp.StatusCode != 403 || resp.Header.Get("Freshet-Error") != c.code {
@@ -96,6 +100,11 @@ func TestCallersSignatureTakesTheSecretsPlace(t *testing.T) {
 func TestStrangersBodyIsBounded(t *testing.T) {
 	g := start(t, echo, func(c *Config) { c.MaxSpool = 1000 })
 	body := strings.Repeat("x", 1001)
+	g.route.cfg.Methods = []string{"PUT"}
+	if resp, _ := g.send("POST", "/", body, signedAs(t, localSecret+"x", "bedrock", body, time.Now())); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("a method that is not forwarded: got %d", resp.StatusCode)
+	}
+	g.route.cfg.Methods = nil
 	if resp, _ := g.send("POST", "/", body, signedAs(t, localSecret, "bedrock", body, time.Now())); resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("got %d", resp.StatusCode)
 	}

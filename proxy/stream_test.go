@@ -14,6 +14,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,30 @@ func TestWebSocketPasses(t *testing.T) {
 	}
 }
 
+// TestTunnelsEndOneWayAtATime: who has said all still hears the answer.
+func TestTunnelsEndOneWayAtATime(t *testing.T) {
+	g := start(t, func(w http.ResponseWriter, r *http.Request) {
+		c, both, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+		b, err := io.ReadAll(both)
+		fmt.Fprintf(c, "got %q %v", b, err)
+	})
+	c, in := g.raw("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + localSecret + "\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatalf("got %+v, %v", resp, err)
+	}
+	_, _ = io.WriteString(c, "hello")
+	_ = c.(*net.TCPConn).CloseWrite()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if b, err := io.ReadAll(in); err != nil || string(b) != `got "hello" <nil>` {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	g, c, in := upgraded(t)
 	g.route.Close()
@@ -207,7 +232,9 @@ func TestInformationalAnswersPass(t *testing.T) {
 		r.Header.Set("Expect", "100-continue")
 		*r = *r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
 	})
-	if resp.StatusCode != 200 || body != "asked for" || fmt.Sprint(codes) != "[103 100]" && fmt.Sprint(codes) != "[100 103]" {
+	// 100 comes of the upstream's, and may come of net/http's own when the body is read.
+	other := slices.ContainsFunc(codes, func(c int) bool { return c != 100 && c != 103 })
+	if resp.StatusCode != 200 || body != "asked for" || other || !slices.Contains(codes, 100) || !slices.Contains(codes, 103) {
 		t.Errorf("got %d %s after %v", resp.StatusCode, body, codes)
 	}
 }
@@ -331,6 +358,16 @@ func TestWhatNoServerShouldTake(t *testing.T) {
 	case r := <-seen:
 		t.Errorf("the upstream was sent %s too, by somebody who showed no secret", r)
 	default:
+	}
+}
+
+// TestRefusalWaitsForNoBody: the mux refuses what is announced and does not come.
+func TestRefusalWaitsForNoBody(t *testing.T) {
+	g := start(t, echo)
+	c, in := g.raw("POST / HTTP/1.1\r\nHost: rebound.example.com\r\nContent-Length: 100\r\n\r\n")
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if text, err := io.ReadAll(in); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 403") {
+		t.Errorf("got %q, %v", text, err)
 	}
 }
 

@@ -14,6 +14,17 @@ func (r *Route) enter(x *exchange, req *http.Request) (err error) {
 	if x.Caller, err = r.cfg.Callers.admit(x, req); err != nil {
 		return err
 	}
+	if err := r.forwards(x, req); err != nil {
+		return err
+	}
+	if r.cfg.MaxBody > 0 && req.ContentLength != 0 {
+		req.Body = http.MaxBytesReader(nil, req.Body, r.cfg.MaxBody)
+	}
+	return nil
+}
+
+// forwards reports what is not for this route, whoever sends it.
+func (r *Route) forwards(x *exchange, req *http.Request) (err error) {
 	switch {
 	case req.Method == http.MethodConnect || req.Method == http.MethodTrace: // TRACE would show the caller the credential
 		return refusal(freshet.Denied, http.StatusMethodNotAllowed, "MethodNotAllowed", req.Method+" is not forwarded")
@@ -29,9 +40,6 @@ func (r *Route) enter(x *exchange, req *http.Request) (err error) {
 	}
 	if len(r.cfg.Paths) > 0 && !slices.ContainsFunc(r.cfg.Paths, func(p string) bool { return matches(p, x.rest) }) {
 		return refusal(freshet.Denied, http.StatusForbidden, "AccessDenied", "the path is not among those that this proxy forwards")
-	}
-	if r.cfg.MaxBody > 0 && req.ContentLength != 0 {
-		req.Body = http.MaxBytesReader(nil, req.Body, r.cfg.MaxBody)
 	}
 	return nil
 }
@@ -57,8 +65,10 @@ func matches(pattern, path string) bool {
 // A path is passed on as it is: S3's keys may hold anything, "//" and "." too. But where only some paths are this route's to
 // forward, a server that takes ".." or an escaped slash for what it is not must not be led elsewhere.
 func (r *Route) rest(u *url.URL) (string, error) {
-	path := u.EscapedPath()
-	rest, ok := strings.CutPrefix(path, r.cfg.Prefix)
+	rest, ok := strings.CutPrefix(u.EscapedPath(), r.cfg.Prefix)
+	if u.Opaque != "" { // "x:http://elsewhere/", which has no path and would be sent on as it is
+		return "", refusal(freshet.Invalid, http.StatusBadRequest, "InvalidURI", "the request's target is no path")
+	}
 	if !ok || rest != "" && rest[0] != '/' {
 		return "", refusal(freshet.Invalid, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
 	}
@@ -79,16 +89,14 @@ func climbs(path string) bool {
 	if !strings.Contains(path, ".") && !strings.Contains(path, "%") {
 		return false
 	}
-	for _, separator := range []string{"/", `\`} {
-		plain, err := url.PathUnescape(path)
-		if err != nil {
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return true
+	}
+	for segment := range strings.SplitSeq(strings.ReplaceAll(plain, `\`, "/"), "/") {
+		segment, _, _ = strings.Cut(segment, ";")
+		if segment == "." || segment == ".." {
 			return true
-		}
-		for segment := range strings.SplitSeq(plain, separator) {
-			segment, _, _ = strings.Cut(segment, ";")
-			if segment == "." || segment == ".." {
-				return true
-			}
 		}
 	}
 	return false

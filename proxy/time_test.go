@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,17 +110,47 @@ func TestSilenceEndsAnExchange(t *testing.T) {
 	}
 }
 
+// TestStrangersBodyHasItsTime: bytes that come seldom do not keep somebody unknown there.
+func TestStrangersBodyHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, events := bubble(t, "", func(*Config) {})
+		date := time.Now().UTC().Format("20060102T150405Z")
+		began := time.Now()
+		var caller sync.WaitGroup
+		caller.Go(func() {
+			_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\nX-Amz-Date: "+date+"\r\nAuthorization: AWS4-HMAC-SHA256 Credential=k/"+
+				date[:8]+"/us-east-1/bedrock/aws4_request, SignedHeaders=host;x-amz-date, Signature="+strings.Repeat("0", 64)+"\r\n\r\n")
+			for {
+				time.Sleep(time.Second)
+				if _, err := io.WriteString(conn, "x"); err != nil {
+					return
+				}
+			}
+		})
+		_, _ = io.ReadAll(conn)
+		if took := time.Since(began); took < unknownTime || took > unknownTime+10*time.Second {
+			t.Errorf("it was there for %v", took)
+		}
+		if e := <-events; e.Caller != "" || e.Refused == "" {
+			t.Errorf("event %+v", e)
+		}
+		conn.Close()
+		caller.Wait()
+	})
+}
+
 // TestSlowIsNotSilent: bytes that come seldom, in either direction, keep an exchange alive for as long as they come.
 func TestSlowIsNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, events := bubble(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", func(*Config) {})
-		go func() {
+		var caller sync.WaitGroup
+		caller.Go(func() {
 			_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\n"+hello+"Connection: close\r\nContent-Length: 10\r\n\r\n")
 			for range 10 {
 				time.Sleep(50 * time.Second)
 				_, _ = io.WriteString(conn, "x")
 			}
-		}()
+		})
 		b, err := io.ReadAll(conn)
 		if err != nil || !strings.Contains(string(b), "200 OK") || !strings.HasSuffix(string(b), "ok") {
 			t.Errorf("got %q, %v", b, err)
@@ -127,6 +158,7 @@ func TestSlowIsNotSilent(t *testing.T) {
 		if e := <-events; e.Status != 200 {
 			t.Errorf("event %+v", e)
 		}
+		caller.Wait()
 	})
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"freshet.dev/freshet"
+	"freshet.dev/internal/signing"
 )
 
 const (
@@ -50,6 +52,9 @@ func newTransport(cfg *Config) *http.Transport {
 // takes away those of the hop itself, Connection and what it names among them.
 var hops = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip", "Via"}
 
+// overrides are headers by which some servers take a request for one of another method or path than those it was let in for.
+var overrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url"}
+
 // rewrite points a request at the upstream. It is a ReverseProxy's Rewrite.
 func (r *Route) rewrite(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In.Context())
@@ -60,12 +65,17 @@ func (r *Route) rewrite(p *httputil.ProxyRequest) {
 		plain = path
 	}
 	u := p.Out.URL
-	u.Scheme, u.Host, u.User = r.cfg.Upstream.Scheme, r.cfg.Upstream.Host, nil
+	u.Scheme, u.Host, u.User, u.Opaque = r.cfg.Upstream.Scheme, r.cfg.Upstream.Host, nil, ""
 	u.Path, u.RawPath = plain, path
 	u.RawQuery, u.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery // as it came, where ReverseProxy would drop what it cannot read
 	p.Out.Host = ""
 	for _, name := range hops {
 		delete(p.Out.Header, name)
+	}
+	if len(r.cfg.Methods) > 0 || len(r.cfg.Paths) > 0 {
+		for _, name := range overrides {
+			delete(p.Out.Header, name)
+		}
 	}
 	for name := range p.Out.Header {
 		if strings.HasPrefix(name, "Sec-Fetch-") {
@@ -131,13 +141,13 @@ const patience = 20 * time.Second
 func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 	cfg := &a.route.cfg
 	x := exchangeOf(in.Context())
-	began := freshet.Now()
+	began, body := freshet.Now(), in.Body
 	plan, err := cfg.Signer.Prepare(in)
 	x.Signing += began.Elapsed()
 	if err != nil {
 		return nil, asRefusal(err)
 	}
-	p, err := x.payload(in, plan)
+	p, err := x.payload(in, plan, in.Body != body)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +168,8 @@ func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		want.Rejected, want.Claims = "", "" // the broker remembers both
 		if again.response != nil {
-			if ans.Credential.Fingerprint() == again.refused {
-				return again.response, nil // there is no other
+			if ans.Credential.Fingerprint() == again.refused || !p.claim() {
+				return again.response, nil // there is no other, or the body has gone meanwhile
 			}
 			again.drop()
 			x.Replays++
@@ -174,6 +184,9 @@ func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 		began := freshet.Now()
 		err = cfg.Signer.Sign(out, ans.Credential, p.hash)
 		x.Signing += began.Elapsed()
+		if errors.Is(err, signing.ErrRequest) {
+			return nil, asRefusal(err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -184,6 +197,7 @@ func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 		x.passed()
 		next, err := again.judge(x, p, resp, ans.Credential, &want)
 		if err != nil || !next {
+			p.settle()
 			return resp, err
 		}
 	}

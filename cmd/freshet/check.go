@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,8 +38,11 @@ It runs no command and opens no connection. --schema prints the file's JSON sche
 			for _, w := range daemon.Warnings(cfg) {
 				fmt.Fprintf(c.ErrOrStderr(), "freshet: warning: %s\n", line(w))
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %s, %s\n", cfg.Path,
-				count(len(cfg.Identities), "identity", "identities"), count(len(cfg.Endpoints), "endpoint", "endpoints"))
+			has := []string{count(len(cfg.Identities), "identity", "identities"), count(len(cfg.Endpoints), "endpoint", "endpoints")}
+			if len(cfg.Proxies) > 0 {
+				has = append(has, count(len(cfg.Proxies), "proxy", "proxies"))
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %s\n", cfg.Path, strings.Join(has, ", "))
 			return nil
 		},
 	}

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,9 +36,15 @@ func execRoutes(values []string) ([]execRoute, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.kind != nil && slices.ContainsFunc(list, func(o execRoute) bool { return o.kind != nil && o.kind.Name == r.kind.Name }) {
-			return nil, freshet.Errorf(freshet.Invalid, "--proxy: two of kind %s: a program's variables lead to one", r.kind.Name).
-				WithHint("run the programs apart, or serve the second with freshet proxy")
+		for _, o := range list {
+			if r.kind == nil || o.kind == nil || !r.kind.Clashes(o.kind) {
+				continue
+			}
+			e := freshet.Errorf(freshet.Invalid, "--proxy: two of kind %s: a program's variables lead to one", r.kind.Name)
+			if o.kind != r.kind {
+				e = freshet.Errorf(freshet.Invalid, "--proxy: clients of kind %s and of kind %s read the same variables", o.kind.Name, r.kind.Name)
+			}
+			return nil, e.WithHint("run the programs apart, or serve the second with freshet proxy")
 		}
 		list = append(list, r)
 	}

@@ -59,8 +59,9 @@ const awsHost = `\.(?:amazonaws\.com(?:\.cn)?|api\.aws)`
 func Kinds() []*Kind { return kinds() }
 
 var kinds = sync.OnceValue(func() []*Kind {
-	// From these an AWS SDK would take other keys than the placeholders, and with the last it pays an endpoint's variable no heed.
-	notPlaceholders := slices.Concat(awsVariables, []string{awsBearer + "*", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"})
+	// From these an AWS SDK would take other keys than the placeholders; with the last three it pays an endpoint's variable no heed,
+	// or refuses it.
+	notPlaceholders := slices.Concat(awsVariables, []string{awsBearer + "*", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"})
 	return []*Kind{
 		{
 			// @anthropic-ai/sdk 0.80 sends both headers where both variables are set. It, and Claude Code, which would take its own token,
@@ -69,7 +70,7 @@ var kinds = sync.OnceValue(func() []*Kind {
 			variables: func(p Proxy) map[string]string {
 				return map[string]string{"ANTHROPIC_BASE_URL": p.URL, "ANTHROPIC_API_KEY": p.Secret}
 			},
-			drop: []string{"ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"},
+			drop: []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"},
 		},
 		{
 			// openai-node 6.49's AzureOpenAI takes OPENAI_BASE_URL before the endpoint, openai-python 2's the token before the key. Both
@@ -219,6 +220,11 @@ func (k *Kind) match(host string) map[string]string {
 		parts[name] = found[i]
 	}
 	return parts
+}
+
+// Clashes reports whether the clients of one kind would take what is set for the other.
+func (k *Kind) Clashes(other *Kind) bool {
+	return k.Name == other.Name || k.Name == "azure-openai" && other.Name == "openai" || k.Name == "openai" && other.Name == "azure-openai"
 }
 
 // drops reports whether a variable of the user's is not for a child of this kind.

@@ -30,7 +30,7 @@ func TestChildFindsItsProxy(t *testing.T) {
 		kept []string
 	}{
 		"anthropic": {"", map[string]string{"ANTHROPIC_BASE_URL": local, "ANTHROPIC_API_KEY": secret},
-			[]string{"ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"}, []string{"ANTHROPIC_MODEL", "OPENAI_BASE_URL"}},
+			[]string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"}, []string{"ANTHROPIC_MODEL", "OPENAI_BASE_URL"}},
 		"azure-openai": {"", map[string]string{"AZURE_OPENAI_ENDPOINT": local, "AZURE_OPENAI_API_KEY": secret},
 			[]string{"AZURE_OPENAI_AD_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_BASE"}, []string{"OPENAI_API_VERSION", "OPENAI_API_KEY"}},
 		"bedrock": {"", with(aws, map[string]string{"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": local, "ANTHROPIC_BEDROCK_BASE_URL": local}),
@@ -65,6 +65,17 @@ func TestChildFindsItsProxy(t *testing.T) {
 		}
 		if got := Merge(environ, nil, p); !slices.Equal(got, want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", name, got, want)
+		}
+	}
+}
+
+func TestKindsThatShareVariablesClash(t *testing.T) {
+	for _, a := range Kinds() {
+		for _, b := range Kinds() {
+			want := a == b || strings.HasSuffix(a.Name, "openai") && strings.HasSuffix(b.Name, "openai")
+			if got := a.Clashes(b); got != want {
+				t.Errorf("%s and %s: %v", a.Name, b.Name, got)
+			}
 		}
 	}
 }

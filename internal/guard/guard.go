@@ -22,7 +22,7 @@ const (
 )
 
 // Handler passes on what may be meant for one of the server's own names: loopback addresses, "localhost", the address that the
-// connection came to, and hosts, given without port. deny answers the others in the dialect's own way, with status 403 or 413.
+// connection came to, and hosts, given without port; *.example.com is one of any first label. deny answers the others in the dialect's own way, with status 403 or 413.
 func Handler(hosts []string, deny func(w http.ResponseWriter, status int, why string), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -65,6 +65,10 @@ func known(host string, hosts []string) bool {
 	}
 	for _, h := range hosts {
 		if strings.EqualFold(host, h) {
+			return true
+		}
+		// *.example.com, as certificates have it, stands for one label.
+		if name, rest, ok := strings.Cut(host, "."); ok && name != "" && strings.HasPrefix(h, "*.") && strings.EqualFold(rest, h[2:]) {
 			return true
 		}
 	}

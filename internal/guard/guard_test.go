@@ -20,10 +20,11 @@ import (
 func deny(w http.ResponseWriter, status int, why string) { http.Error(w, why, status) }
 
 func TestHostsOfAnothersNameAreRefused(t *testing.T) {
-	h := Handler([]string{"", "freshet.internal", "192.0.2.7"}, deny, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := Handler([]string{"", "freshet.internal", "*.corp.example", "192.0.2.7"}, deny, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for host, want := range map[string]int{
 		"127.0.0.1": 200, "127.0.0.1:80": 200, "127.9.9.9:1": 200, "[::1]": 200, "[::1]:80": 200, "[::ffff:127.0.0.1]:80": 200, "localhost": 200,
 		"LocalHost:80": 200, "freshet.internal:80": 200, "FRESHET.internal": 200, "192.0.2.7:80": 200,
+		"gate.corp.example:80": 200, "Gate.Corp.Example": 200, "a.b.corp.example": 403, "corp.example": 403, ".corp.example": 403, "xcorp.example": 403,
 		"": 403, ":80": 403, "example.com": 403, "localhost.example.com": 403, "127.0.0.1.example.com:80": 403, "192.0.2.8": 403, "0.0.0.0:80": 403,
 		"[::]:80": 403, "127.0.0.1:80:80": 403, "user@localhost": 403, "2130706433": 403, "0x7f.1": 403, "[localhost]x": 403,
 	} {

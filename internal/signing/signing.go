@@ -1,7 +1,10 @@
 // Package signing is what the proxy and its signers say to each other.
 package signing
 
-import "net/http"
+import (
+	"errors"
+	"net/http"
+)
 
 // Plan is what a signer wants of a request's body before it signs.
 type Plan struct {
@@ -12,6 +15,9 @@ type Plan struct {
 	// end. Its error is of kind Invalid, and is the caller's fault. It is called with Hash alone.
 	Read func(http.Header) error
 }
+
+// ErrRequest is the cause of a signer's error about a request that was prepared, once its body is known.
+var ErrRequest = errors.New("the request is at fault")
 
 // Verdict is what an answer says of the credential that its request was signed with.
 type Verdict struct {

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"freshet.dev/freshet"
@@ -57,6 +59,12 @@ func (s *Signature) Verify(r *http.Request, secret string, now time.Time, body f
 	}
 	if !s.made(r, secret, payload) {
 		return refuse(ErrSignature, "sign with the secret that the proxy was given as the secret access key, and change nothing afterwards")
+	}
+	// What begins so tells a service what to do, and S3 refuses it unsigned too. Date and token go with the signature.
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Amz-") && name != "X-Amz-Date" && name != "X-Amz-Security-Token" && !slices.Contains(s.SignedHeaders, strings.ToLower(name)) {
+			return refuse(ErrSignature, "sign all headers that begin with x-amz-: %s is not signed", strings.ToLower(name))
+		}
 	}
 	off := now.Sub(s.Time)
 	switch {

@@ -65,6 +65,9 @@ func New(c Config, upstream *url.URL) (*Signer, error) {
 	return s, nil
 }
 
+// Service is what it signs for.
+func (s *Signer) Service() string { return s.service }
+
 // Format implements fmt.Formatter, for every verb alike.
 func (s *Signer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "sigv4(%s %s)", s.service, s.region) }
 
@@ -134,7 +137,7 @@ func (s *Signer) Sign(r *http.Request, c *freshet.Credential, hash string) error
 	case hash == "":
 		hash = said
 	case sigv4.IsHash(said) && said != hash:
-		return freshet.Errorf(freshet.Invalid, "the body does not have the hash that %s gives", contentHash)
+		return &freshet.Error{Kind: freshet.Invalid, Why: "the body does not have the hash that " + contentHash + " gives", Cause: signing.ErrRequest}
 	}
 	v := s.version(c)
 	path := sigv4.Path(r.URL, s.service)
