@@ -27,6 +27,7 @@ type vault struct {
 	stuck    bool
 	forgets  bool // does not keep what it was asked
 	fail     error
+	gate     chan struct{} // if set, who rejects waits for it
 	wants    []freshet.Request
 	rejected []string
 	cache    map[int]*freshet.Credential
@@ -47,6 +48,9 @@ func (v *vault) version(n int) *freshet.Credential {
 }
 
 func (v *vault) Get(_ context.Context, _ string, req freshet.Request) (freshet.Answer, error) {
+	if v.gate != nil && req.Rejected != "" {
+		<-v.gate
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.forgets {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -404,6 +405,43 @@ func TestBodyThatGoesOnWhileItIsAnswered(t *testing.T) {
 				t.Errorf("length %d, %d: got %d after %d attempts", length, status, resp.StatusCode, n.Load())
 			}
 		}
+	}
+}
+
+// TestBodyThatWentWhileACredentialWasWaitedFor: it could be sent again when the upstream refused it, and cannot any more.
+func TestBodyThatWentWhileACredentialWasWaitedFor(t *testing.T) {
+	const size = 10 * keptBody
+	var n atomic.Int64
+	gate, pour := make(chan struct{}), make(chan struct{})
+	g := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			b, err := io.ReadAll(r.Body)
+			t.Errorf("sent again were %d bytes, %v", len(b), err)
+			return
+		}
+		_, _ = io.ReadFull(r.Body, make([]byte, keptBody/4))
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex()
+		w.Header().Set("Content-Length", strconv.Itoa(2*maxHead)) // net/http goes on with the body until all of it was read
+		w.WriteHeader(401)
+		_, _ = w.Write(make([]byte, 2*maxHead))
+		_ = control.Flush()
+		close(pour)
+		_, _ = io.Copy(io.Discard, r.Body)
+		close(gate)
+	})
+	g.vault.gate = gate
+	in, out := io.Pipe()
+	go func() {
+		defer out.Close()
+		_, _ = out.Write(make([]byte, keptBody/2))
+		<-pour
+		<-time.After(50 * time.Millisecond) // for the proxy to have judged the answer
+		_, _ = out.Write(make([]byte, size-keptBody/2))
+	}()
+	resp, body := g.send("POST", "/", "", func(r *http.Request) { r.Body, r.ContentLength = in, -1 })
+	if resp.StatusCode != 401 || len(body) != 2*maxHead || n.Load() != 1 {
+		t.Errorf("got %d and %d bytes after %d attempts", resp.StatusCode, len(body), n.Load())
 	}
 }
 
