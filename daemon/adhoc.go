@@ -23,6 +23,7 @@ import (
 	"freshet.dev/builtin"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/field"
+	"freshet.dev/internal/secret"
 	"freshet.dev/internal/wire"
 	"freshet.dev/localapi"
 	"freshet.dev/proxy"
@@ -143,7 +144,7 @@ func (p *Proxies) read(c broker.Caller, spec *wire.Proxy) (*adHocRoute, error) {
 			return nil, err
 		}
 	} else if !strings.HasPrefix(r.address, "unix:") {
-		r.made = newSecret()
+		r.made = secret.New()
 		r.Callers.Secret = freshet.Secret(r.made)
 	}
 	r.TLS, err = p.trust(c, spec.CAFile)

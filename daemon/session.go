@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -13,6 +11,7 @@ import (
 	"freshet.dev/builtin"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/guard"
+	"freshet.dev/internal/secret"
 	"freshet.dev/internal/wire"
 	"freshet.dev/localapi"
 )
@@ -62,7 +61,7 @@ func (s *Sessions) Open(ctx context.Context, c broker.Caller, names []string, ho
 		return nil, freshet.Errorf(freshet.Unavailable, "session: no loopback port to listen at")
 	}
 	o.listener = l
-	secret := newSecret()
+	secret := secret.New()
 	env := map[string]string{"FRESHET_SOCKET": s.Socket, "FRESHET_IDENTITY": names[0]}
 	var d dialects
 	for _, row := range builtin.Endpoints() {
@@ -97,10 +96,3 @@ func (s *Sessions) azure(name string) bool {
 
 // writeTimeout bounds an endpoint's answer, the retrieval it waits for included.
 const writeTimeout = 90 * time.Second
-
-// newSecret is 32 random bytes, in characters that every dialect's header takes.
-func newSecret() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}

@@ -18,6 +18,7 @@ import (
 	"freshet.dev/daemon"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/childenv"
+	"freshet.dev/internal/secret"
 	"freshet.dev/internal/wire"
 )
 
@@ -124,7 +125,7 @@ func runChild(c *cobra.Command, g *global, identities, proxies, command []string
 	}
 	defer r.Close()
 	want := wanted{identities: identities, wait: wait}
-	secret := newSecret()
+	secret := secret.New()
 	for i := range routes {
 		if err := routes[i].complete(s.cfg, secret); err != nil {
 			return exitOwnFailure, err

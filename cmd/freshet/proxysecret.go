@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,13 +13,6 @@ import (
 	"freshet.dev/internal/guard"
 	"freshet.dev/internal/secret"
 )
-
-// newSecret is 32 random bytes, in characters that every client's header and URL take.
-func newSecret() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
 
 // localSecret is what the callers of a route have to know, and the file that holds it.
 type localSecret struct {
@@ -54,7 +45,7 @@ func secretFor(ctx context.Context, path string, unix bool) (*localSecret, error
 	if err != nil {
 		return nil, err
 	}
-	s := &localSecret{value: newSecret(), path: filepath.Join(run.Dir, "secret"), run: run}
+	s := &localSecret{value: secret.New(), path: filepath.Join(run.Dir, "secret"), run: run}
 	if err := os.WriteFile(s.path, []byte(s.value+"\n"), 0o600); err != nil {
 		run.Close()
 		return nil, noRunFolder(err)
@@ -94,7 +85,7 @@ func makeSecret(path string) error {
 		return errors.New(cause(err))
 	}
 	defer os.Remove(f.Name())
-	_, err = f.WriteString(newSecret() + "\n")
+	_, err = f.WriteString(secret.New() + "\n")
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.New(cause(err))
 	}

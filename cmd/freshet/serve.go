@@ -17,7 +17,7 @@ func serveCommand(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
-		Long: `Run the daemon: the local socket, the configured endpoints and metrics.
+		Long: `Run the daemon: the local socket, the configured endpoints, proxies and metrics.
 
 It prints a ready line once everything listens, and tells systemd (Type=notify-reload). SIGHUP,
 and any change of the configuration file or of a file that holds one of its secrets, puts the
