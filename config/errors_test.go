@@ -162,21 +162,27 @@ func TestErrors(t *testing.T) {
 			"f:5:29: endpoints[1].listen: the entry of line 4 has the same endpoint there", "give one of them another port"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := Parse("f", []byte(test.text), kinds())
-			if err == nil {
-				t.Fatalf("got %+v, want %s", f, test.want)
-			}
-			if err.Error() != test.want {
-				t.Errorf("\n got %s\nwant %s", err, test.want)
-			}
-			var all Errors
-			if !errors.As(err, &all) || all[0].Hint() != test.hint {
-				t.Errorf("\n got hint %q\nwant hint %q", all[0].Hint(), test.hint)
-			}
-			if strings.Contains(err.Error()+all[0].Help, "hunter") {
-				t.Errorf("%v (%s) shows a value", err, all[0].Help)
-			}
+			wantError(t, test.text, test.want, test.hint)
 		})
+	}
+}
+
+// wantError holds a text to its one error, whose hint is as wanted, and which shows no value.
+func wantError(t *testing.T, text, want, hint string) {
+	t.Helper()
+	f, err := Parse("f", []byte(text), kinds())
+	if err == nil {
+		t.Fatalf("got %+v, want %s", f, want)
+	}
+	if err.Error() != want {
+		t.Errorf("\n got %s\nwant %s", err, want)
+	}
+	var all Errors
+	if !errors.As(err, &all) || all[0].Hint() != hint {
+		t.Errorf("\n got hint %q\nwant hint %q", all[0].Hint(), hint)
+	}
+	if strings.Contains(err.Error()+all[0].Help, "hunter") {
+		t.Errorf("%v (%s) shows a value", err, all[0].Help)
 	}
 }
 

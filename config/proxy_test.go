@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -155,20 +154,7 @@ func TestErrorsOfProxies(t *testing.T) {
 		{"the API's socket", onSocket("") + "socket: {path: /run/p}\n", "f:3:28: proxies[0].listen: the local API listens there", "give the proxy another address"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := Parse("f", []byte(test.text), kinds())
-			if err == nil {
-				t.Fatalf("got %+v, want %s", f, test.want)
-			}
-			if err.Error() != test.want {
-				t.Errorf("\n got %s\nwant %s", err, test.want)
-			}
-			var all Errors
-			if !errors.As(err, &all) || all[0].Hint() != test.hint {
-				t.Errorf("\n got hint %q\nwant hint %q", all[0].Hint(), test.hint)
-			}
-			if strings.Contains(err.Error()+all[0].Help, "hunter") {
-				t.Errorf("%v (%s) shows a value", err, all[0].Help)
-			}
+			wantError(t, test.text, test.want, test.hint)
 		})
 	}
 }
