@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"freshet.dev/freshet"
@@ -48,7 +47,7 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route is that of a path, or nil.
 func (m *mux) route(path string) *Route {
 	for _, route := range m.routes {
-		if rest, ok := strings.CutPrefix(path, route.cfg.Prefix); ok && (rest == "" || rest[0] == '/') {
+		if _, ok := route.below(path); ok {
 			return route
 		}
 	}

@@ -148,9 +148,6 @@ func canonical(u *url.URL) *url.URL {
 	return &plain
 }
 
-// Name is the route's.
-func (r *Route) Name() string { return r.cfg.Name }
-
 // Close ends what is under way, WebSockets too, and closes the connections that are kept. Nothing may be asked of the route
 // afterwards.
 func (r *Route) Close() {

@@ -333,7 +333,7 @@ func TestWhoComesFromAPageIsRefused(t *testing.T) {
 	}
 }
 
-func TestRedirectsAreThePartyOfTheCaller(t *testing.T) {
+func TestRedirectsAreTheCallersToFollow(t *testing.T) {
 	var at string
 	g := start(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.Query().Get("to"))

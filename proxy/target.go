@@ -65,11 +65,11 @@ func matches(pattern, path string) bool {
 // A path is passed on as it is: S3's keys may hold anything, "//" and "." too. But where only some paths are this route's to
 // forward, a server that takes ".." or an escaped slash for what it is not must not be led elsewhere.
 func (r *Route) rest(u *url.URL) (string, error) {
-	rest, ok := strings.CutPrefix(u.EscapedPath(), r.cfg.Prefix)
+	rest, ok := r.below(u.EscapedPath())
 	if u.Opaque != "" { // "x:http://elsewhere/", which has no path and would be sent on as it is
 		return "", refusal(freshet.Invalid, http.StatusBadRequest, "InvalidURI", "the request's target is no path")
 	}
-	if !ok || rest != "" && rest[0] != '/' {
+	if !ok {
 		return "", refusal(freshet.Invalid, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
 	}
 	if rest == "" {
@@ -82,6 +82,12 @@ func (r *Route) rest(u *url.URL) (string, error) {
 		return "", refusal(freshet.Invalid, http.StatusBadRequest, "InvalidURI", "the path has an escaped slash, or another character that servers read differently")
 	}
 	return rest, nil
+}
+
+// below takes the route's prefix away from a path, if it has it.
+func (r *Route) below(path string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(path, r.cfg.Prefix)
+	return rest, ok && (rest == "" || rest[0] == '/')
 }
 
 // climbs reports whether a server could take a segment for "." or "..": escaped, or before the parameters that some cut off.

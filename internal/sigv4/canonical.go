@@ -24,9 +24,9 @@ func Path(u *url.URL, service string) string { return path(u.Path, u.EscapedPath
 // path takes a path unescaped, and as it is on the wire.
 func path(unescaped, wire, service string) string {
 	if OnceEscaped(service) {
-		return Escape(rooted(unescaped))
+		return escape(rooted(unescaped), true)
 	}
-	return Escape(clean(wire))
+	return escape(clean(wire), true)
 }
 
 // wire is a path as it came. EscapedPath escapes what should have been and was not, as beyond ASCII.
@@ -160,7 +160,7 @@ func (s *Signature) canonical(r *http.Request, payload string, read bool) (text 
 	uri := path(r.URL.Path, wire(r.URL), s.Service)
 	if !read {
 		if uri = rooted(wire(r.URL)); !OnceEscaped(s.Service) {
-			uri = Escape(uri)
+			uri = escape(uri, true)
 		}
 	}
 	var b strings.Builder
