@@ -7,7 +7,7 @@ import "sync"
 type labels struct {
 	most int
 
-	mu    sync.Mutex
+	mu    sync.RWMutex
 	known map[string]struct{}
 }
 
@@ -20,6 +20,12 @@ const (
 
 // label is a value's; one past the bound has that of all the others.
 func (l *labels) label(value string) string {
+	l.mu.RLock()
+	_, ok := l.known[value]
+	l.mu.RUnlock()
+	if ok {
+		return value
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.known[value]; ok {
