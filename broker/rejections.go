@@ -39,8 +39,8 @@ type allowance struct {
 	last string // the version it was used for last
 }
 
-// take counts a rejection, or says when the caller may make its next. A door has many requests under way when a version is refused:
-// all of them say so, and it counts once.
+// take counts a rejection, or says when the caller may make its next. A program, or a door, has many requests under way when a version
+// is refused: all of them say so, and it counts once.
 func (r *rejections) take(c Caller, fingerprint string) (wait time.Duration) {
 	k := rejecter{c.name(), c.PID}
 	r.mu.Lock()
@@ -50,7 +50,7 @@ func (r *rejections) take(c Caller, fingerprint string) (wait time.Duration) {
 		a = &allowance{at: freshet.Now()}
 		r.addLocked(k, a)
 	}
-	if len(c.Grants) > 0 && a.last == fingerprint {
+	if a.last == fingerprint {
 		return 0
 	}
 	a.used = max(0, a.used-a.at.Elapsed())

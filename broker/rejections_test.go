@@ -60,12 +60,12 @@ func TestRejectionsOfOneCallerAreLimited(t *testing.T) {
 		if err := reject(self, 0); err != nil {
 			t.Errorf("in time: %v", err)
 		}
-		if err := reject(self, 0); err == nil {
+		if err := reject(self, 1); err == nil {
 			t.Error("two were given back for one's time")
 		}
 		time.Sleep(time.Hour)
 		for i := range rejectionsAtOnce + 1 {
-			if err := reject(self, i); (err == nil) != (i < rejectionsAtOnce) {
+			if err := reject(self, 20+i); (err == nil) != (i < rejectionsAtOnce) {
 				t.Errorf("after an hour, rejection %d: %v", i, err)
 			}
 		}
@@ -83,8 +83,8 @@ func TestRejectersRememberedAreBounded(t *testing.T) {
 		var r rejections
 		caller := func(pid int) Caller { return Caller{Door: "socket", Peer: true, PID: pid} }
 		for pid := range 3 * maxRejecters {
-			for range rejectionsAtOnce {
-				if wait := r.take(caller(pid), "v"); wait != 0 {
+			for i := range rejectionsAtOnce {
+				if wait := r.take(caller(pid), fmt.Sprint(i)); wait != 0 {
 					t.Fatalf("caller %d: refused for %v", pid, wait)
 				}
 			}
@@ -93,7 +93,7 @@ func TestRejectersRememberedAreBounded(t *testing.T) {
 			t.Errorf("%d are remembered in a ring of %d, want %d", len(r.by), len(r.ring), maxRejecters)
 		}
 		for pid := 2 * maxRejecters; pid < 3*maxRejecters; pid++ {
-			if r.take(caller(pid), "v") == 0 {
+			if r.take(caller(pid), "another") == 0 {
 				t.Fatalf("caller %d was forgotten: the oldest go first", pid)
 			}
 		}
@@ -130,6 +130,24 @@ func TestRequestsOfOneVersionThatASignerSentRejectItOnce(t *testing.T) {
 			if err := door.Reject("id", fmt.Sprintf("%032x", i)); (err == nil) != (i < rejectionsAtOnce-1) {
 				t.Errorf("further version %d: %v", i, err)
 			}
+		}
+	})
+}
+
+// TestProgramMayRejectAVersionFromAllItsCallers: fifty goroutines were refused with it, and each says so over the socket.
+func TestProgramMayRejectAVersionFromAllItsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := new(issuer)
+		b := open(t, nil, identity("id", src))
+		held := get(t, b, self, "id", freshet.Request{}).Credential.Fingerprint()
+		for i := range 5 * rejectionsAtOnce {
+			a, err := b.Credential(t.Context(), self, "id", freshet.Request{Rejected: held})
+			if err != nil || a.Credential.Fingerprint() == held {
+				t.Fatalf("caller %d: %v", i, err)
+			}
+		}
+		if n := src.calls.Load(); n != 2 {
+			t.Errorf("%d retrievals, want 2", n)
 		}
 	})
 }
