@@ -628,6 +628,20 @@ func TestCloseEndsRetrievalsAndServesWhatItHas(t *testing.T) {
 	})
 }
 
+// TestCloseWaitsForWhatFlightsSetGoing writes what any goroutine of a cache's reads, for the race detector to see one that is left.
+func TestCloseWaitsForWhatFlightsSetGoing(t *testing.T) {
+	was := time.Local
+	t.Cleanup(func() { time.Local = was })
+	for range 300 {
+		c := NewCache(CacheConfig{})
+		mustGet(t, add(t, c, IdentityConfig{Source: &fake{}}), Request{})
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Local = was
+	}
+}
+
 func TestCloseCountsStragglers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &fake{varies: FieldTenant, takes: time.Hour, deaf: true}

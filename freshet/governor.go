@@ -36,8 +36,9 @@ type governor struct {
 	gates   map[gateKey]*gate // those that are shut, or may be soon
 	sweepAt int               // gates, before the old ones are looked for
 	workers int               // refreshes running, in all
+	hands   int               // goroutines that see to what waits, where a flight's end has them do it
 	ready   fifo[*host]       // hosts that may have a worker for a key that waits
-	drained chan struct{}     // set by close; closed when the last flight has left
+	drained chan struct{}     // set by close; closed when the last flight and its goroutine have ended
 }
 
 // host is what is known of an issuer.
@@ -233,11 +234,30 @@ func (c *Cache) leave(id *Identity, p *permit) {
 	g.returnLocked(p)
 	c.vacateLocked(&id.limit, p)
 	g.countLocked(p, -1)
-	if g.total == 0 && g.drained != nil {
-		close(g.drained)
-	}
+	g.hands++
 	g.mu.Unlock()
 	c.dispatch()
+	g.rest()
+}
+
+// rest ends what a raised count of hands began.
+func (g *governor) rest() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hands--
+	g.drainLocked()
+}
+
+// drainLocked says that all is done once the cache is closed and neither a flight nor what its end set going is left.
+func (g *governor) drainLocked() {
+	if g.drained == nil || g.total > 0 || g.hands > 0 {
+		return
+	}
+	select {
+	case <-g.drained: // said before: keys that wait were gone through once more, and none started
+	default:
+		close(g.drained)
+	}
 }
 
 func (g *governor) countLocked(p *permit, n int) {
@@ -279,9 +299,7 @@ func (g *governor) close() <-chan struct{} {
 	defer g.mu.Unlock()
 	if g.drained == nil {
 		g.drained = make(chan struct{})
-		if g.total == 0 {
-			close(g.drained)
-		}
+		g.drainLocked()
 	}
 	return g.drained
 }

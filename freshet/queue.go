@@ -96,7 +96,14 @@ func (c *Cache) dispatch() {
 		}
 		c.start(w, worker, slot)
 	}
-	go c.dispatch()
+	g := &c.governor
+	g.mu.Lock()
+	g.hands++
+	g.mu.Unlock()
+	go func() {
+		defer g.rest()
+		c.dispatch()
+	}()
 }
 
 // next takes a worker for a key that waits, and a slot of its identity's limit. An identity that is made from another's
