@@ -42,13 +42,18 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 
 // admit finds out who sends a request, and takes away what they showed for it. The errors' texts are for the caller.
 func (c *Callers) admit(x *exchange, r *http.Request) (name string, err error) {
+	return c.known(r, func() error { return c.secret(x, r) })
+}
+
+// known finds out who sends a request; secret checks that they show it, where there is one.
+func (c *Callers) known(r *http.Request, secret func() error) (name string, err error) {
 	known := false
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		p, ok := r.Context().Value(peerKey{}).(peer.Credentials)
 		if !ok {
 			return "", refusal(freshet.Denied, http.StatusForbidden, "AccessDenied", "the kernel does not say who you are")
 		}
-		if !c.user(p) {
+		if !c.User(p.UID, p.GIDs) {
 			return "", refusal(freshet.Denied, http.StatusForbidden, "AccessDenied", fmt.Sprintf("uid %d may not use this proxy", p.UID))
 		}
 		name, known = fmt.Sprintf("uid:%d", p.UID), true
@@ -60,7 +65,7 @@ func (c *Callers) admit(x *exchange, r *http.Request) (name string, err error) {
 		name, known = "cert:"+r.TLS.PeerCertificates[0].Subject.CommonName, true
 	}
 	if c.Secret != "" {
-		if err := c.secret(x, r); err != nil {
+		if err := secret(); err != nil {
 			return "", err
 		}
 		if !known {
@@ -73,11 +78,12 @@ func (c *Callers) admit(x *exchange, r *http.Request) (name string, err error) {
 	return name, nil
 }
 
-func (c *Callers) user(p peer.Credentials) bool {
+// User reports whether a user of this machine may use a Unix socket.
+func (c *Callers) User(uid uint32, gids []uint32) bool {
 	if len(c.UIDs) == 0 && len(c.GIDs) == 0 {
-		return p.UID == c.Owner
+		return uid == c.Owner
 	}
-	return slices.Contains(c.UIDs, p.UID) || slices.ContainsFunc(p.GIDs, func(g uint32) bool { return slices.Contains(c.GIDs, g) })
+	return slices.Contains(c.UIDs, uid) || slices.ContainsFunc(gids, func(g uint32) bool { return slices.Contains(c.GIDs, g) })
 }
 
 // keyHeaders are where clients put an API key: Azure OpenAI's, Anthropic's and Amazon API Gateway's, Google's.
@@ -88,12 +94,17 @@ func (c *Callers) secret(x *exchange, r *http.Request) error {
 	if !c.shown(&x.route.secret, r) {
 		return c.signature(x, r)
 	}
+	c.forget(r)
+	return nil
+}
+
+// forget takes the secret away from a request.
+func (c *Callers) forget(r *http.Request) {
 	for name, values := range r.Header {
 		if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, string(c.Secret)) }) {
 			delete(r.Header, name)
 		}
 	}
-	return nil
 }
 
 // shown reports whether one of the places for a key holds the secret.

@@ -21,18 +21,24 @@ type exchange struct {
 	cancel  context.CancelCauseFunc
 	route   *Route
 	began   freshet.Instant
-	control *http.ResponseController
-	idle    *time.Timer   // its end is the exchange's
-	detach  func() bool   // from the route's end
-	answer  answer        // to the caller
-	body    watched       // the caller's, if it sends one
-	in      *http.Request // as it was let in
-	rest    string        // of its path, below the prefix
-	spool   *spool        // of the body, where it had to be read first
+	control *http.ResponseController // of the caller's connection; nil: the request is freshet's own
+	idle    *time.Timer              // its end is the exchange's
+	detach  func() bool              // from the route's end
+	answer  answer                   // to the caller
+	body    watched                  // the caller's, if it sends one
+	in      *http.Request            // as it was let in
+	rest    string                   // of its path, below the prefix
+	spool   *spool                   // of the body, where it had to be read first
+
+	repeatable bool // whatever its method
+	quiet      bool // the answer may say nothing for as long as it likes
 
 	ending sync.Mutex
 	ended  bool // nothing may be done to the connection any more: its next request is another exchange's
 }
+
+// outbound tells whether the request is freshet's own: no caller has a connection here.
+func (x *exchange) outbound() bool { return x.control == nil }
 
 type exchangeKey struct{}
 
@@ -56,6 +62,7 @@ func exchangeOf(ctx context.Context) *exchange {
 var (
 	errIdle   = errors.New("no byte came for too long")
 	errClosed = errors.New("the route has ended")
+	errSlow   = errors.New("the request could not be sent in time")
 )
 
 // watch ends the exchange once no byte has passed for the route's idle time, or the route is closed.
@@ -78,12 +85,19 @@ func (x *exchange) stop(why error) {
 		return
 	}
 	x.cancel(why)
+	if x.outbound() {
+		return
+	}
 	_ = x.control.SetReadDeadline(past)
 	_ = x.control.SetWriteDeadline(freshet.Now().Wall().Add(lastWord))
 }
 
 // passed tells that bytes have.
-func (x *exchange) passed() { x.idle.Reset(x.route.cfg.Idle) }
+func (x *exchange) passed() {
+	if !x.quiet {
+		x.idle.Reset(x.route.cfg.Idle)
+	}
+}
 
 // unreadBody is how long a caller has to send what nobody reads any more: net/http reads some of it to keep the connection.
 const unreadBody = 5 * time.Second
@@ -98,7 +112,7 @@ func (x *exchange) close() {
 	if x.spool != nil {
 		x.spool.close()
 	}
-	if x.body.ReadCloser != nil && !x.body.ended.Load() {
+	if !x.outbound() && x.body.ReadCloser != nil && !x.body.ended.Load() {
 		_ = x.control.SetReadDeadline(freshet.Now().Wall().Add(unreadBody))
 	}
 	x.Took = x.began.Elapsed()

@@ -27,21 +27,32 @@ func NewMux(hosts []string, routes ...*Route) http.Handler {
 
 // ServeHTTP passes a request to the route of its path.
 func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	unix := local != nil && local.Network() == "unix" // no page gets there, and no name leads there
 	route := m.route(r.URL.EscapedPath())
-	switch {
-	case !unix && !guard.Addressed(r, m.hosts):
-		m.deny(w, r, route, http.StatusForbidden, "WrongHost", "the Host header names another server")
-	case !unix && fromPage(r.Header):
-		m.deny(w, r, route, http.StatusForbidden, "FromPage", "requests from web pages are refused")
-	case !unix && (r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil):
-		m.deny(w, r, route, http.StatusForbidden, "Forwarded", "forwarded requests are refused")
-	case route == nil:
-		m.deny(w, r, route, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
-	default:
-		route.ServeHTTP(w, r)
+	if code, why := stray(r, m.hosts); code != "" {
+		m.deny(w, r, route, http.StatusForbidden, code, why)
+		return
 	}
+	if route == nil {
+		m.deny(w, r, route, http.StatusNotFound, "NotFound", "this proxy forwards nothing from here")
+		return
+	}
+	route.ServeHTTP(w, r)
+}
+
+// stray says why a request cannot be one of a client of this machine's, or of a host's that it answers to: in a word, and in a
+// sentence. "" if it can.
+func stray(r *http.Request, hosts []string) (code, why string) {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	switch {
+	case local != nil && local.Network() == "unix": // no page gets there, and no name leads there
+	case !guard.Addressed(r, hosts):
+		return "WrongHost", "the Host header names another server"
+	case fromPage(r.Header):
+		return "FromPage", "requests from web pages are refused"
+	case r.Header["X-Forwarded-For"] != nil || r.Header["Forwarded"] != nil:
+		return "Forwarded", "forwarded requests are refused"
+	}
+	return "", ""
 }
 
 // route is that of a path, or nil.
@@ -67,6 +78,17 @@ func fromPage(h http.Header) bool {
 
 // deny answers what no route is asked, and tells of it. What is for none of them counts for the first.
 func (m *mux) deny(w http.ResponseWriter, r *http.Request, route *Route, status int, code, why string) {
+	turnAway(w, r, status, code, why)
+	if route == nil && len(m.routes) > 0 {
+		route = m.routes[0]
+	}
+	if route != nil && route.cfg.Observe != nil {
+		route.cfg.Observe(Event{Route: route.cfg.Name, Identity: route.cfg.Identity, Status: status, Refused: code})
+	}
+}
+
+// turnAway answers with a problem, and does not read what came.
+func turnAway(w http.ResponseWriter, r *http.Request, status int, code, why string) {
 	if r.ContentLength != 0 { // net/http would wait for some of the body, which nobody need send
 		_ = http.NewResponseController(w).SetReadDeadline(freshet.Now().Wall().Add(unreadBody))
 		if r.ProtoMajor == 1 {
@@ -74,15 +96,13 @@ func (m *mux) deny(w http.ResponseWriter, r *http.Request, route *Route, status 
 		}
 	}
 	w.Header().Set("Freshet-Error", code)
-	p := wire.ProblemOf(freshet.Errorf(freshet.Denied, "%s", why))
+	kind := freshet.Denied
+	if status == http.StatusNotFound {
+		kind = freshet.Invalid // it is the address that is wrong
+	}
+	p := wire.ProblemOf(freshet.Errorf(kind, "%s", why))
 	p.Status = status
 	p.Write(w)
-	if route == nil && len(m.routes) > 0 {
-		route = m.routes[0]
-	}
-	if route != nil && route.cfg.Observe != nil {
-		route.cfg.Observe(Event{Route: route.cfg.Name, Identity: route.cfg.Identity, Status: status, Refused: code})
-	}
 }
 
 // Bounds of what a caller sends before it is known.

@@ -67,10 +67,13 @@ type Config struct {
 	Connect     time.Duration // to connect, and again for TLS; 0: 10 s
 	Answer      time.Duration // from the request's end to the answer's header; 0: no bound
 	Idle        time.Duration // without a byte either way; 0: 10 min
+	Write       time.Duration // to send a request, once connected; 0: no bound
 	Retries     int           // attempts after 429 and 502 to 504 where a request may be repeated
 	Connections int           // to the upstream at once; 0: no bound
 	TLS         *tls.Config   // towards the upstream; nil: the system's authorities
 	HTTP2       bool          // the upstream speaks HTTP/2 without TLS (gRPC on loopback)
+	Buffers     int           // bytes that each connection to the upstream has either way; 0: 32 KiB, for bodies that are large
+	Anonymous   bool          // without a credential where the identity has none until somebody logs in
 
 	Observe func(Event) // told of every request that has ended; nil: nobody
 }

@@ -74,6 +74,8 @@ func (x *exchange) explain(err error) *refused {
 	switch own, tooLarge, ours := (*refused)(nil), (*http.MaxBytesError)(nil), (*freshet.Error)(nil); {
 	case errors.Is(cause, errIdle):
 		return refusal(freshet.Unavailable, http.StatusGatewayTimeout, "GatewayTimeout", "no byte passed for "+x.route.cfg.Idle.String())
+	case errors.Is(cause, errSlow):
+		return refusal(freshet.Unavailable, http.StatusGatewayTimeout, "GatewayTimeout", "the request could not be sent within "+x.route.cfg.Write.String())
 	case errors.Is(cause, errClosed):
 		return refusal(freshet.Unavailable, http.StatusServiceUnavailable, "ServiceUnavailable", "this proxy has ended")
 	case cause != nil:

@@ -17,6 +17,7 @@ type replays struct {
 	left     int // retries after an answer that is the upstream's trouble
 	rejected bool
 	resigned bool
+	signed   bool // one of them, at least
 
 	response *http.Response // of the attempt before, until it is known whether there is another; nil: it is dropped
 	refused  string         // the version that it refused
@@ -28,13 +29,17 @@ func (a *replays) drop() {
 	a.response = nil
 }
 
-// judge decides whether an answer is the caller's, or the request is to be sent again, once what it waits for has passed.
+// judge decides whether an answer is the caller's, or the request is to be sent again, once what it waits for has passed. c is what
+// it was signed with; nil: nothing.
 func (a *replays) judge(x *exchange, p *payload, resp *http.Response, c *freshet.Credential, want *freshet.Request) (again bool, err error) {
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		if c == nil {
+			return false, nil
+		}
 		return a.about(x, p, resp, c, want), nil
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		wait, ok := a.worthRetrying(resp)
+		wait, ok := a.worthRetrying(x, resp)
 		if !ok || !p.claim() {
 			return false, nil
 		}
@@ -84,7 +89,7 @@ const (
 
 // worthRetrying reports whether a request may be repeated after this answer, and when. What an upstream did not take (429 with a
 // time) may be repeated whatever it was; what failed on the way, if twice is as good as once.
-func (a *replays) worthRetrying(resp *http.Response) (time.Duration, bool) {
+func (a *replays) worthRetrying(x *exchange, resp *http.Response) (time.Duration, bool) {
 	if a.left <= 0 {
 		return 0, false
 	}
@@ -100,7 +105,7 @@ func (a *replays) worthRetrying(resp *http.Response) (time.Duration, bool) {
 	if resp.StatusCode == http.StatusTooManyRequests && header != "" {
 		return wait, true
 	}
-	return wait, idempotent(resp.Request)
+	return wait, x.repeatable || idempotent(resp.Request)
 }
 
 // idempotent reports whether a request may be sent twice (RFC 9110 §9.2.2, and the Idempotency-Key header).

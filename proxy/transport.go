@@ -35,7 +35,7 @@ func newTransport(cfg *Config) *http.Transport {
 		MaxConnsPerHost: cfg.Connections, MaxIdleConnsPerHost: cmp.Or(cfg.Connections, keptConnections), IdleConnTimeout: keptFor,
 		ResponseHeaderTimeout: cfg.Answer, ExpectContinueTimeout: expectContinue,
 		DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHeader,
-		WriteBufferSize: bufferSize, ReadBufferSize: bufferSize,
+		WriteBufferSize: cmp.Or(cfg.Buffers, bufferSize), ReadBufferSize: cmp.Or(cfg.Buffers, bufferSize),
 		Protocols: new(http.Protocols),
 	}
 	t.TLSClientConfig = cfg.TLS.Clone()
@@ -137,6 +137,10 @@ type attempts struct{ route *Route }
 // patience is how long a request waits for a credential where its issuer fails and nothing valid is to be had.
 const patience = 20 * time.Second
 
+// OutboundPatience is the same of a request of freshet's own, which is one of several that its caller waits for, and told by an error what
+// is wrong.
+const OutboundPatience = 5 * time.Second
+
 // RoundTrip signs and sends. Its errors are of freshet, of this package, or of net/http.
 func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 	cfg := &a.route.cfg
@@ -153,9 +157,16 @@ func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 	}
 	want := cfg.Request
 	want.Hold = patience
+	if x.outbound() {
+		want.Hold = OutboundPatience
+	}
 	again := replays{left: cfg.Retries}
 	for {
 		ans, err := cfg.Door.Get(in.Context(), cfg.Identity, want)
+		var unsigned error // why it is
+		if err != nil && cfg.Anonymous && !again.signed && freshet.AsError(err).Kind == freshet.LoginNeeded {
+			unsigned, err = err, nil
+		}
 		if err != nil {
 			if again.response == nil {
 				return nil, err
@@ -181,26 +192,38 @@ func (a attempts) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		again.n++
 		p.attach(out)
-		began := freshet.Now()
-		err = cfg.Signer.Sign(out, ans.Credential, p.hash)
-		x.Signing += began.Elapsed()
-		if errors.Is(err, signing.ErrRequest) {
-			return nil, asRefusal(err)
+		if unsigned == nil {
+			again.signed = true
+			if err := a.sign(x, out, ans.Credential, p.hash); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		resp, err := a.route.transport.RoundTrip(out)
+		resp, err := a.route.send(x, out)
 		if err != nil {
 			return nil, p.blame(err)
 		}
 		x.passed()
+		if unsigned != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden) {
+			resp.Body.Close()
+			return nil, unsigned // it tells how there will be a credential, as the upstream wants one
+		}
 		next, err := again.judge(x, p, resp, ans.Credential, &want)
 		if err != nil || !next {
 			p.settle()
 			return resp, err
 		}
 	}
+}
+
+// sign puts a version of the credential on an attempt.
+func (a attempts) sign(x *exchange, out *http.Request, c *freshet.Credential, hash string) error {
+	began := freshet.Now()
+	err := a.route.cfg.Signer.Sign(out, c, hash)
+	x.Signing += began.Elapsed()
+	if errors.Is(err, signing.ErrRequest) {
+		return asRefusal(err)
+	}
+	return err
 }
 
 // asRefusal is a signer's error about a request, which is the caller's to mend.
