@@ -151,9 +151,9 @@ func TestREADMEConfigurationsAreRight(t *testing.T) {
 	}
 }
 
-// TestConfigDocumentsExamplesAreRight reads the configurations that docs/config.md shows: one of all parts, and one of proxies.
+// TestConfigDocumentsExamplesAreRight reads the configurations that docs/config.md shows: one of all parts, one of proxies, and one of bridges.
 func TestConfigDocumentsExamplesAreRight(t *testing.T) {
-	all, proxies := blocks(t, "docs/config.md", "yaml"), 0
+	all, proxies, bridges := blocks(t, "docs/config.md", "yaml"), 0, 0
 	for _, text := range all {
 		cfg, err := config.Parse("docs/config.md", []byte(text), daemon.Kinds())
 		if err != nil {
@@ -161,8 +161,9 @@ func TestConfigDocumentsExamplesAreRight(t *testing.T) {
 			continue
 		}
 		proxies += len(cfg.Proxies)
+		bridges += len(cfg.MCP)
 	}
-	if len(all) < 2 || proxies < 2 {
-		t.Errorf("docs/config.md has %d configurations with %d proxies", len(all), proxies)
+	if len(all) < 3 || proxies < 2 || bridges < 2 {
+		t.Errorf("docs/config.md has %d configurations with %d proxies and %d bridges", len(all), proxies, bridges)
 	}
 }

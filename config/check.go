@@ -88,7 +88,7 @@ func (e *Endpoint) Check() error {
 	return nil
 }
 
-// crossCheck finds what is wrong between identities, endpoints and proxies. It bears with values that had errors of their own.
+// crossCheck finds what is wrong between identities, endpoints, proxies and bridges. It bears with values that had errors of their own.
 func crossCheck(name string, f *File) Errors {
 	var errs Errors
 	byName := map[string]*Identity{}
@@ -140,7 +140,8 @@ func crossCheck(name string, f *File) Errors {
 		}
 		servers[key] = e.Pos
 	}
-	return append(errs, crossCheckProxies(f, byName, unknown)...)
+	errs = append(errs, crossCheckProxies(f, byName, unknown)...)
+	return append(errs, crossCheckMCP(f, byName, unknown)...)
 }
 
 // cycles finds identities that are their own input, each cycle once.

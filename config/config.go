@@ -43,6 +43,7 @@ type File struct {
 	Identities []Identity `yaml:"identities" required:"true" doc:"what callers can ask for, by name"`
 	Endpoints  []Endpoint `yaml:"endpoints" doc:"servers that speak dialects which SDKs know"`
 	Proxies    []Proxy    `yaml:"proxies" doc:"servers that forward requests with a credential put on each, to callers who hold none"`
+	MCP        []MCP      `yaml:"mcp" doc:"bridges by which agents use the tools of remote servers and hold no credentials"`
 	Store      Store      `yaml:"store" doc:"second-level cache"`
 	Cache      Cache      `yaml:"cache" doc:"bounds of the credentials held in memory"`
 	Metrics    Metrics    `yaml:"metrics" doc:"Prometheus metrics over TCP; the socket serves them anyway"`

@@ -160,6 +160,12 @@ func (d *decoder) value(n ast.Node, s spot, k setting, v reflect.Value) {
 		d.endpoints(n, s, v.Addr().Interface().(*[]Endpoint))
 	case v.Type() == proxiesType:
 		d.proxies(n, s, v.Addr().Interface().(*[]Proxy))
+	case v.Type() == bridgesType:
+		d.bridges(n, s, v.Addr().Interface().(*[]MCP))
+	case v.Type() == upstreamsType:
+		d.upstreams(n, s, v.Addr().Interface().(*[]MCPUpstream))
+	case v.Type() == profilesType:
+		d.profiles(n, s, v.Addr().Interface().(*[]MCPProfile))
 	case isScalar(v.Type()):
 		d.scalar(n, s, k, v)
 	case v.Kind() == reflect.Struct:

@@ -30,6 +30,10 @@ func FuzzParse(f *testing.F) {
 	f.Add("socket: {path: SECRET, mode: SECRET}\naudit: {file: SECRET}\nmetrics: {listen: SECRET}")
 	f.Add("version: 1\nidentities: {a: {source: azure-cli}}\nproxies:\n- {signer: SECRET, listen: 'unix:/SECRET', upstream: SECRET, identity: SECRET, name: SECRET}\n" +
 		"- {signer: bearer, listen: 127.0.0.1:1, path: /SECRET, upstream: 'https://SECRET/SECRET?SECRET', identity: a, tenant: SECRET, secret: SECRET, methods: [SECRET], paths: [SECRET, '/*SECRET']}\n")
+	f.Add(allBridges)
+	f.Add("version: 1\nidentities: {a: {source: azure-cli}}\nmcp:\n- {name: SECRET, listen: SECRET, path: SECRET, secret: SECRET, upstreams: [{url: SECRET, identity: SECRET}, {name: SECRET, url: 'https://h/SECRET?SECRET', SECRET: SECRET}]}\n" +
+		"- {name: b, upstreams: [{url: 'https://h', identity: a, signer: SECRET, profiles: {SECRET: SECRET, p: SECRET, a: a}, parameter: SECRET, default_profile: SECRET, meta: {SECRET: SECRET, mcp.dev/SECRET: x}, " +
+		"tools: {allow: ['*SECRET'], deny: [SECRET SECRET], read: [SECRET], write: [SECRET]}, approve: SECRET, approve_tools: ['SECRET*x'], pin: SECRET, service: SECRET}]}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 16<<10 {
 			return // the parser takes the square of some lengths

@@ -9,7 +9,7 @@ import (
 
 // Key is one key of the file, for the documentation to be tested against.
 type Key struct {
-	Path     string // identities.NAME.refresh.at, endpoints[].listen, proxies[].timeouts.idle
+	Path     string // identities.NAME.refresh.at, endpoints[].listen, mcp[].upstreams[].url
 	Kind     string // the source, endpoint or signer that has it; empty: all have
 	Type     string // in words: text, a duration such as 60s or 1h, secret, list of text, mapping …
 	Default  string
@@ -30,6 +30,7 @@ func Keys(kinds Kinds) []Key {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds.Signers)) {
 		all = append(all, keysOf("proxies[]", kind, reflect.TypeOf(kinds.Signers[kind]()).Elem())...)
+		all = append(all, keysOf("mcp[].upstreams[]", kind, reflect.TypeOf(kinds.Signers[kind]()).Elem())...)
 	}
 	return all
 }
@@ -64,6 +65,8 @@ func typeWords(t reflect.Type) string {
 		return "secret"
 	case t == identitiesType:
 		return "mapping from names"
+	case t == profilesType:
+		return "mapping from names to text"
 	case isScalar(t):
 		return wanted(t)
 	case t.Kind() == reflect.Struct:

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"freshet.dev/internal/field"
+	"freshet.dev/internal/secret"
 )
 
 // reservedName is what routes are called together that are opened for a while, and are in no file.
@@ -58,35 +59,40 @@ func (t ProxyTimeouts) Check() error {
 	return nil
 }
 
-// checkListen wants callers who can be told from others: by a secret, a certificate, or as users of this machine.
 func (p *Proxy) checkListen() error {
-	_, unix, err := field.Socket("listen", p.Listen)
+	if _, err := field.Listen("", p.Listen); err == nil && (p.Allow.UIDs != nil || p.Allow.Groups != nil) {
+		return &field.Error{Field: "allow", Why: "users are known on a Unix socket alone", Help: "listen on unix:/path, or remove it"}
+	}
+	return checkServer(p.Listen, p.Secret, p.TLS, p.Expose)
+}
+
+// checkServer wants callers who can be told from others: by a secret, a certificate, or as users of this machine.
+func checkServer(listen string, callers secret.Ref, tls ProxyTLS, expose bool) error {
+	_, unix, err := field.Socket("listen", listen)
 	if err != nil {
 		return err
 	}
 	if unix {
 		switch {
-		case p.TLS != ProxyTLS{}:
+		case tls != ProxyTLS{}:
 			return &field.Error{Field: "tls", Why: "a Unix socket has none", Help: "remove it: callers are known by their user"}
-		case p.Expose:
+		case expose:
 			return &field.Error{Field: "expose", Why: "a Unix socket is this machine's alone", Help: "remove it"}
 		}
 		return nil
 	}
-	addr, err := field.Listen("listen", p.Listen)
+	addr, err := field.Listen("listen", listen)
 	if err != nil {
 		return err
 	}
 	switch outside := !addr.Addr().IsLoopback(); {
-	case p.Allow.UIDs != nil || p.Allow.Groups != nil:
-		return &field.Error{Field: "allow", Why: "users are known on a Unix socket alone", Help: "listen on unix:/path, or remove it"}
-	case outside && !p.Expose:
+	case outside && !expose:
 		return &field.Error{
 			Field: "listen", Why: "other machines can reach this address", Help: "listen on 127.0.0.1, or add expose: true and tls: if they may",
 		}
-	case outside && p.TLS.CertFile == "":
+	case outside && tls.CertFile == "":
 		return &field.Error{Field: "expose", Why: "there is no tls", Help: "add tls: {cert_file: PATH, key_file: PATH}"}
-	case p.Secret.IsZero() && p.TLS.ClientCAFile == "":
+	case callers.IsZero() && tls.ClientCAFile == "":
 		return &field.Error{
 			Why: "its callers have nothing to show", Help: "add secret:, or tls: with client_ca_file, or listen on unix:/path",
 		}
@@ -131,20 +137,21 @@ func (p *Proxy) checkFilter() error {
 }
 
 // address is where it listens, the same however it was written; "" if it is not right.
-func (p *Proxy) address() string {
-	if file, unix, err := field.Socket("", p.Listen); unix && err == nil {
+func (p *Proxy) address() string { return addressOf(p.Listen) }
+
+func addressOf(listen string) string {
+	if file, unix, err := field.Socket("", listen); unix && err == nil {
 		return "unix:" + file
 	}
-	if addr, err := field.Listen("", p.Listen); err == nil {
+	if addr, err := field.Listen("", listen); err == nil {
 		return addr.String()
 	}
 	return ""
 }
 
-// crossCheckProxies finds what is wrong between proxies and the rest. unknown notes an identity that is not there.
-func crossCheckProxies(f *File, byName map[string]*Identity, unknown func(at *places, path, wanted string)) Errors {
-	var errs Errors
-	others := map[string]string{} // address → what listens there that is no proxy
+// listeners are what listens where that is neither a proxy nor a bridge: address → what.
+func listeners(f *File) map[string]string {
+	others := map[string]string{}
 	if addr, err := field.Listen("", f.Metrics.Listen); err == nil {
 		others[addr.String()] = "metrics"
 	}
@@ -156,12 +163,19 @@ func crossCheckProxies(f *File, byName map[string]*Identity, unknown func(at *pl
 	if f.Socket.Path != "" {
 		others["unix:"+f.Socket.Path] = "the local API"
 	}
+	return others
+}
+
+// crossCheckProxies finds what is wrong between proxies and the rest. unknown notes an identity that is not there.
+func crossCheckProxies(f *File, byName map[string]*Identity, unknown func(at *places, path, wanted string)) Errors {
+	var errs Errors
+	others := listeners(f)
 	named, routes, servers := map[string]*Proxy{}, map[string]*Proxy{}, map[string]*Proxy{} // name, address and path, address → first entry
 	line := func(p *Proxy) string { return "the entry of line " + strconv.Itoa(p.Pos.Line) }
 	for i := range f.Proxies {
 		p := &f.Proxies[i]
 		if id := byName[p.Identity]; id != nil {
-			errs = append(errs, p.asks(id)...)
+			errs = append(errs, asks(p.at, p.Tenant, p.Audience, p.Scopes, id)...)
 		} else if p.Identity != "" {
 			unknown(p.at, "identity", p.Identity)
 		}
@@ -191,25 +205,25 @@ func crossCheckProxies(f *File, byName map[string]*Identity, unknown func(at *pl
 	return errs
 }
 
-// asks finds what the identity may not be asked for, and so would never give: what is in none of its lists, or another than its
+// asks finds what an identity may not be asked for, and so would never give: what is in none of its lists, or another than its
 // default where it has that alone.
-func (p *Proxy) asks(id *Identity) Errors {
+func asks(at *places, tenant, audience string, scopes []string, id *Identity) Errors {
 	var errs Errors
 	for _, s := range []struct {
 		key, asked, standard string
 		list                 []string
-	}{{"tenant", p.Tenant, id.Tenant, id.Tenants}, {"audience", p.Audience, id.Audience, id.Audiences}} {
+	}{{"tenant", tenant, id.Tenant, id.Tenants}, {"audience", audience, id.Audience, id.Audiences}} {
 		switch {
 		case s.asked == "" || s.asked == s.standard || slices.Contains(s.list, s.asked):
 		case len(s.list) > 0:
-			errs = append(errs, p.at.problem(s.key, "not among the "+s.key+"s that its identity may be asked for", "add it there"))
+			errs = append(errs, at.problem(s.key, "not among the "+s.key+"s that its identity may be asked for", "add it there"))
 		case s.standard != "":
-			errs = append(errs, p.at.problem(s.key, "its identity has another, and no list of "+s.key+"s", "add "+s.key+"s: there, or remove it here"))
+			errs = append(errs, at.problem(s.key, "its identity has another, and no list of "+s.key+"s", "add "+s.key+"s: there, or remove it here"))
 		}
 	}
-	for i, scope := range p.Scopes {
+	for i, scope := range scopes {
 		if len(id.Scopes) > 0 && !slices.Contains(id.Scopes, scope) {
-			errs = append(errs, p.at.problem(join("scopes", index(i)), "not among the scopes that its identity may be asked for", "add it there"))
+			errs = append(errs, at.problem(join("scopes", index(i)), "not among the scopes that its identity may be asked for", "add it there"))
 		}
 	}
 	return errs

@@ -46,6 +46,14 @@ func schemaOf(s setting, kinds Kinds) object {
 	case s.typ == proxiesType:
 		o["type"] = "array"
 		o["items"] = variants("signer", kinds.Signers, reflect.TypeFor[Proxy](), nil)
+	case s.typ == upstreamsType:
+		o["type"] = "array"
+		o["minItems"] = 1
+		o["items"] = variants("signer", kinds.Signers, reflect.TypeFor[MCPUpstream](), nil)
+	case s.typ == profilesType:
+		o["type"] = "object"
+		o["propertyNames"] = object{"pattern": namePattern}
+		o["additionalProperties"] = object{"type": "string"}
 	case isScalar(s.typ):
 		_, pattern := form(s.typ)
 		o["type"] = "string"
@@ -106,9 +114,10 @@ func mappingSchema(kinds Kinds, types ...reflect.Type) object {
 	return o
 }
 
-// variants describes mappings of which one key, the kind, says which others there are.
+// variants describes mappings of which one key, the kind, says which others there are. Where the kind may be left out, one more variant
+// has none.
 func variants(key string, kinds map[string]func() any, common reflect.Type, either []object) object {
-	all := []object{}
+	all, optional := []object{}, false
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		o := mappingSchema(Kinds{}, common, reflect.TypeOf(kinds[kind]()).Elem())
 		o["title"] = kind
@@ -116,6 +125,17 @@ func variants(key string, kinds map[string]func() any, common reflect.Type, eith
 		if either != nil {
 			o["oneOf"] = either
 		}
+		required, _ := o["required"].([]string)
+		if !slices.Contains(required, key) {
+			o["required"] = append(required, key)
+			optional = true
+		}
+		all = append(all, o)
+	}
+	if optional {
+		o := mappingSchema(Kinds{}, common)
+		o["title"] = "without " + key
+		delete(o["properties"].(object), key)
 		all = append(all, o)
 	}
 	return object{"oneOf": all}

@@ -38,6 +38,9 @@ func accepts(t *testing.T, root, schema map[string]any, v any) bool {
 	if enum, ok := schema["enum"].([]any); ok && !slices.Contains(enum, v) {
 		return false
 	}
+	if least, ok := schema["minItems"].(float64); ok && kind == "array" && reflect.ValueOf(v).Len() < int(least) {
+		return false
+	}
 	if least, ok := schema["minimum"].(float64); ok && v.(float64) < least {
 		return false
 	}
@@ -166,6 +169,31 @@ func TestSchema(t *testing.T) {
 		{strings.Replace(proxy(", service: s3, payload: x"), "signer: bearer", "signer: sigv4", 1), false},
 		{strings.Replace(proxy(""), "signer: bearer", "signer: none", 1), false},
 		{strings.Replace(proxy(""), "upstream: https://h/v1, ", "", 1), false},
+		{allBridges, true},
+		{bridge(""), true},
+		{bridge(", signer: bearer"), true},
+		{bridge(", signer: sigv4, service: s3, payload: unsigned"), true},
+		{bridge(", profiles: {b: a}, meta: {x: y}, tools: {allow: []}, approve: all"), true},
+		{quiet(", approvals: {wait: 1s}"), true},
+		{bridge(", service: s3"), false},
+		{bridge(", signer: sigv4"), false},
+		{bridge(", signer: bearer, service: s3"), false},
+		{bridge(", signer: none"), false},
+		{bridge(", profiles: [a]"), false},
+		{bridge(", profiles: {a/b: a}"), false},
+		{bridge(", profiles: {b: {}}"), false},
+		{bridge(", meta: {x: [y]}"), false},
+		{bridge(", tools: {alow: []}"), false},
+		{bridge(", tools: {allow: x}"), false},
+		{bridge(", approve: some"), false},
+		{bridge(", pin: x"), false},
+		{bridge(", timeouts: {tool: 5}"), false},
+		{bridge(", skip_auth: x"), false},
+		{quiet(", approvals: {wate: 1s}"), false},
+		{strings.Replace(quiet(""), "name: b, ", "", 1), false},
+		{strings.Replace(quiet(""), "url: https://h/mcp, ", "", 1), false},
+		{minimal + "mcp: [{name: b}]\n", false},
+		{minimal + "mcp: [{name: b, upstreams: []}]\n", false},
 	} {
 		text := strings.ReplaceAll(strings.ReplaceAll(test.text, "0660", "'0660'"), "0123", "'0123'") // numbers to an editor
 		asJSON, err := yaml.YAMLToJSON([]byte(text))
@@ -236,6 +264,19 @@ func TestKeys(t *testing.T) {
 		"proxies[].timeouts.idle":              "a duration such as 60s or 1h = 10m",
 		"proxies[].retries":                    "whole number = 1",
 		"proxies[].payload sigv4":              "text = hash of hash|unsigned",
+		"mcp":                                  "list of mapping",
+		"mcp[].name":                           "text required",
+		"mcp[].path":                           "text = /mcp",
+		"mcp[].allow.groups":                   "list of text",
+		"mcp[].upstreams":                      "list of mapping required",
+		"mcp[].upstreams[].url":                "text required",
+		"mcp[].upstreams[].profiles":           "mapping from names to text",
+		"mcp[].upstreams[].meta":               "mapping from names to text",
+		"mcp[].upstreams[].tools.allow":        "list of text",
+		"mcp[].upstreams[].approve":            "text = never of never|writes|all",
+		"mcp[].upstreams[].timeouts.tool":      "a duration such as 60s or 1h = 300s",
+		"mcp[].upstreams[].payload sigv4":      "text = hash of hash|unsigned",
+		"mcp[].approvals.expire":               "a duration such as 60s or 1h = 15m",
 	} {
 		k, ok := got[name]
 		text := k.Type

@@ -28,6 +28,9 @@ var (
 	identitiesType = reflect.TypeFor[[]Identity]()
 	endpointsType  = reflect.TypeFor[[]Endpoint]()
 	proxiesType    = reflect.TypeFor[[]Proxy]()
+	bridgesType    = reflect.TypeFor[[]MCP]()
+	upstreamsType  = reflect.TypeFor[[]MCPUpstream]()
+	profilesType   = reflect.TypeFor[[]MCPProfile]()
 )
 
 // settingsOf are a struct's keys, in the order of its fields. It panics on a field that cannot be one: that is a defect
