@@ -24,6 +24,7 @@ import (
 	"freshet.dev/bench/internal/machine"
 	"freshet.dev/bench/internal/measure"
 	"freshet.dev/bench/internal/report"
+	"freshet.dev/bench/mcp"
 	"freshet.dev/bench/process"
 	"freshet.dev/bench/proxy"
 	"freshet.dev/bench/scale"
@@ -33,7 +34,7 @@ import (
 
 func cases() []measure.Case {
 	var list []measure.Case
-	for _, family := range []func() []measure.Case{hit.Cases, crowd.Cases, trouble.Cases, serve.Cases, proxy.Cases, process.Cases} {
+	for _, family := range []func() []measure.Case{hit.Cases, crowd.Cases, trouble.Cases, serve.Cases, proxy.Cases, mcp.Cases, process.Cases} {
 		list = append(list, family()...)
 	}
 	return list

@@ -56,6 +56,10 @@ const proxies = `proxies:
   - {signer: sigv4,  path: /keys,  listen: "127.0.0.1:0", identity: keys,  secret: {file: %[1]s/secret}, upstream: "%[2]s", service: s3, region: us-east-1}
 `
 
+const bridges = `mcp:
+  - {name: bench, listen: "127.0.0.1:0", secret: {file: %[1]s/secret}, upstreams: [{url: "%[2]s", identity: token}]}
+`
+
 // New makes a home whose daemon has endpoints.
 func New(s *measure.Setup) (*Home, error) {
 	return newHome(s, func(dir string) string { return fmt.Sprintf(endpoints, dir) })
@@ -65,6 +69,11 @@ func New(s *measure.Setup) (*Home, error) {
 // as S3 wants it.
 func NewProxy(s *measure.Setup, upstream string) (*Home, error) {
 	return newHome(s, func(dir string) string { return fmt.Sprintf(proxies, dir, upstream) })
+}
+
+// NewMCP makes a home whose daemon has a bridge to an MCP server, which signs with the token.
+func NewMCP(s *measure.Setup, upstream string) (*Home, error) {
+	return newHome(s, func(dir string) string { return fmt.Sprintf(bridges, dir, upstream) })
 }
 
 func newHome(s *measure.Setup, servers func(dir string) string) (*Home, error) {
