@@ -29,8 +29,9 @@ type Audit struct {
 	failing  atomic.Bool   // the last write failed
 	overflow chan struct{} // wakes the writer, to tell of lines that did not fit
 	tallies  sync.Map      // tallyKey → *tally
-	known    atomic.Int64  // tallies there are
-	most     int64         // and may be
+	tools    names
+	known    atomic.Int64 // tallies there are
+	most     int64        // and may be
 	end      sync.Once
 	stop     chan struct{}
 	done     chan struct{}
@@ -40,7 +41,7 @@ type Audit struct {
 // record is a line. Its fields are what docs/operations.md lists.
 type record struct {
 	Time        time.Time `json:"time"`
-	Event       string    `json:"event"` // retrieval, hand_out(s), sign(s), request(s), reject(s), deny, denials, unblock, lost
+	Event       string    `json:"event"` // retrieval, hand_out(s), sign(s), request(s), reject(s), deny, denials, unblock, call(s), approval, lost
 	Identity    string    `json:"identity,omitempty"`
 	Source      string    `json:"source,omitempty"`
 	Key         string    `json:"key,omitempty"` // first 16 hex digits of the key's SHA-256
@@ -52,6 +53,11 @@ type record struct {
 	Outcome     string    `json:"outcome,omitempty"` // ok, or the kind of failure; of a request, what Door.Record was told
 	Seconds     float64   `json:"duration_seconds,omitempty"`
 	Count       int64     `json:"count,omitempty"`
+	Bridge      string    `json:"bridge,omitempty"`
+	Upstream    string    `json:"upstream,omitempty"`
+	Tool        string    `json:"tool,omitempty"`
+	ID          string    `json:"id,omitempty"` // of an approval
+	By          string    `json:"by,omitempty"` // who decided
 }
 
 const (

@@ -20,7 +20,7 @@ type Policy struct {
 
 // Caller is who asks: through which door, and as whom.
 type Caller struct {
-	Door string // "socket", "session", "endpoint", "proxy", "route", "command", "chain"
+	Door string // "socket", "session", "endpoint", "proxy", "route", "mcp", "bridge", "command", "chain"
 	ID   string // tells callers of one door apart, such as an endpoint's address or a session's number
 
 	Peer bool // the kernel named the caller: UID, GIDs and PID hold

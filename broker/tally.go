@@ -8,7 +8,10 @@ import (
 )
 
 // tallyKey is what happens again and again and is told of once, then counted.
-type tallyKey struct{ event, caller, identity, fingerprint, reason, outcome string }
+type tallyKey struct {
+	event, caller, identity, fingerprint, reason, outcome string
+	place                                                 string // of a call: see placeOf
+}
 
 func handOutKey(c Caller, identity, fingerprint string) tallyKey {
 	k := tallyKey{event: "hand_out", caller: c.name(), identity: identity, fingerprint: fingerprint}
@@ -20,11 +23,13 @@ func handOutKey(c Caller, identity, fingerprint string) tallyKey {
 
 // record is its line.
 func (k *tallyKey) record() record {
-	return record{Event: k.event, Identity: k.identity, Caller: k.caller, Fingerprint: k.fingerprint, Reason: k.reason, Outcome: k.outcome}
+	r := record{Event: k.event, Identity: k.identity, Caller: k.caller, Fingerprint: k.fingerprint, Reason: k.reason, Outcome: k.outcome}
+	r.Bridge, r.Upstream, r.Tool = k.where()
+	return r
 }
 
 // plural is the event of the lines that count others.
-var plural = map[string]string{"hand_out": "hand_outs", "sign": "signs", "request": "requests", "reject": "rejects", "deny": "denials"}
+var plural = map[string]string{"hand_out": "hand_outs", "sign": "signs", "request": "requests", "reject": "rejects", "deny": "denials", "call": "calls"}
 
 // tally counts how often something happened since it was last told of.
 type tally struct {

@@ -233,6 +233,11 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 
 // send makes a request, and turns every status but 2xx into its error.
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	return c.ask(ctx, method, path, body, "")
+}
+
+// ask is send, which may ask for a change of protocol; 101 is no error then.
+func (c *Client) ask(ctx context.Context, method, path string, body any, upgrade string) (*http.Response, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return nil, freshet.Errorf(freshet.Bug, "request cannot be encoded")
@@ -248,11 +253,15 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	// Every request may be sent again, and this says so to net/http without going on the wire: a kept connection may be one to
 	// a daemon that has restarted since.
 	req.Header["Idempotency-Key"] = nil
+	if upgrade != "" {
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", upgrade)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, unreadable(ctx, err, ErrDied)
 	}
-	if resp.StatusCode/100 == 2 {
+	if resp.StatusCode/100 == 2 || upgrade != "" && resp.StatusCode == http.StatusSwitchingProtocols {
 		return resp, nil
 	}
 	defer resp.Body.Close()

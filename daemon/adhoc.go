@@ -73,9 +73,11 @@ func (p *Proxies) Open(ctx context.Context, c broker.Caller, spec wire.Proxy, ho
 	if err != nil {
 		return nil, err
 	}
-	if r.Signer, r.signer, err = signerOf(&spec, typ, r.Upstream); err != nil {
+	signer, row, err := signerOf(spec.Signer, spec.Settings, typ, r.Upstream)
+	if err != nil {
 		return nil, invalid(err)
 	}
+	r.Signer = signer
 	caller := broker.Caller{Door: "route", ID: strconv.FormatInt(p.n.Add(1), 10), Signs: typ == freshet.AWS && !yieldsKeys(r.Signer)} // every other type goes out itself
 	door, err := p.Broker.OpenDoorFor(c, caller, []string{r.Identity})
 	if errors.Is(err, broker.ErrWithheld) {
@@ -94,7 +96,7 @@ func (p *Proxies) Open(ctx context.Context, c broker.Caller, spec wire.Proxy, ho
 		return nil, invalid(err)
 	}
 	o.serve(p.server(proxy.NewMux(nil, o.route)))
-	told := wire.ProxyOpened{URL: "http://" + o.listener.Addr().String(), Secret: r.made, Signer: r.signer, Type: typ}
+	told := wire.ProxyOpened{URL: "http://" + o.listener.Addr().String(), Secret: r.made, Signer: row.Name, Type: typ}
 	if path, unix := unixPath(o.listener.Addr()); unix {
 		told.URL = "unix:" + path
 	}
@@ -106,7 +108,6 @@ type adHocRoute struct {
 	proxy.Config
 	address string
 	made    string // the secret, if the daemon has made it
-	signer  string
 }
 
 // read checks what a caller asks for, as far as that is known without the identity.
@@ -147,7 +148,7 @@ func (p *Proxies) read(c broker.Caller, spec *wire.Proxy) (*adHocRoute, error) {
 		r.made = secret.New()
 		r.Callers.Secret = freshet.Secret(r.made)
 	}
-	r.TLS, err = p.trust(c, spec.CAFile)
+	r.TLS, err = trust(p.Broker, c, spec.CAFile, "proxies:")
 	return r, err
 }
 
@@ -171,14 +172,14 @@ func (p *Proxies) mayListen(c broker.Caller, address string) error {
 	return nil
 }
 
-// trust reads the upstream's own authorities.
-func (p *Proxies) trust(c broker.Caller, path string) (*tls.Config, error) {
+// trust reads the upstream's own authorities. elsewhere is where in the configuration the upstream could be.
+func trust(b *broker.Broker, c broker.Caller, path, elsewhere string) (*tls.Config, error) {
 	switch {
 	case path == "":
 		return nil, nil
-	case !p.Broker.Oversees(c):
+	case !b.Oversees(c):
 		return nil, freshet.Errorf(freshet.Denied, "ca_file: only the daemon's own user and root may have it read a file").
-			WithHint("have the upstream configured under proxies:")
+			WithHint("have the upstream configured under %s", elsewhere)
 	case !filepath.IsAbs(path):
 		return nil, &field.Error{Field: "ca_file", Why: "not an absolute path"}
 	}
@@ -204,36 +205,36 @@ func yieldsKeys(s proxy.Signer) bool {
 	return ok && of.Service() == "sts"
 }
 
-// signerOf makes the signer that was asked for, or the one for a type of credential.
-func signerOf(spec *wire.Proxy, typ freshet.Type, upstream *url.URL) (proxy.Signer, string, error) {
+// signerOf makes the signer of a name, or the one for a type of credential. The type may be "", for one that is not known yet.
+func signerOf(name string, given json.RawMessage, typ freshet.Type, upstream *url.URL) (proxy.Signer, *builtin.Signer, error) {
 	row := builtin.SignerFor(typ)
-	if spec.Signer != "" {
-		row = builtin.SignerNamed(spec.Signer)
+	if name != "" {
+		row = builtin.SignerNamed(name)
 	}
 	switch {
-	case row == nil && spec.Signer == "":
-		return nil, "", &field.Error{Field: "identity", Why: fmt.Sprintf("no signer signs with %s credentials", typ)}
+	case row == nil && name == "":
+		return nil, nil, &field.Error{Field: "identity", Why: fmt.Sprintf("no signer signs with %s credentials", typ)}
 	case row == nil:
-		return nil, "", &field.Error{Field: "signer", Why: "unknown signer", Help: "known are " + strings.Join(signers(), ", ")}
-	case !slices.Contains(row.Types, typ):
-		return nil, "", &field.Error{Field: "signer", Why: fmt.Sprintf("%s does not sign with %s credentials, as the identity's are", row.Name, typ),
+		return nil, nil, &field.Error{Field: "signer", Why: "unknown signer", Help: "known are " + strings.Join(signers(), ", ")}
+	case typ != "" && !slices.Contains(row.Types, typ):
+		return nil, nil, &field.Error{Field: "signer", Why: fmt.Sprintf("%s does not sign with %s credentials, as the identity's are", row.Name, typ),
 			Help: "leave it out to have the right one"}
 	}
 	settings := row.Config()
-	if len(spec.Settings) > 0 {
-		d := json.NewDecoder(bytes.NewReader(spec.Settings))
+	if len(given) > 0 {
+		d := json.NewDecoder(bytes.NewReader(given))
 		d.DisallowUnknownFields()
 		if err := d.Decode(settings); err != nil {
-			return nil, "", &field.Error{Field: "settings", Why: "not those of the signer " + row.Name}
+			return nil, nil, &field.Error{Field: "settings", Why: "not those of the signer " + row.Name}
 		}
 	}
 	if checked, ok := settings.(interface{ Check() error }); ok {
 		if err := checked.Check(); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 	}
 	s, err := row.New(settings, upstream)
-	return s, row.Name, err
+	return s, row, err
 }
 
 func signers() []string {

@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"os"
+	"syscall"
 
 	"freshet.dev/config"
 	"freshet.dev/internal/field"
@@ -31,7 +33,7 @@ func readPEM(key, path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, &field.Error{Field: key, Why: "cannot be read: " + reason(err).Error(), Help: "check the path and its permissions"}
 	}
@@ -45,6 +47,26 @@ func readPEM(key, path string) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// openFile opens a file that is one: what a pipe or a device in its place would say has no end, or no beginning.
+func openFile(path string) (*os.File, error) {
+	// Without O_NONBLOCK, a pipe in the file's place would hold us until somebody writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errIrregular
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+var errIrregular = errors.New("not a regular file")
 
 // authorities are certificates to trust.
 func authorities(key string, pem []byte) (*x509.CertPool, error) {

@@ -21,7 +21,13 @@ func Check(ctx context.Context, cfg *config.File) error {
 	if err != nil {
 		return err
 	}
-	fronts, err := (&opener{broker: b, routes: new(routes)}).open(all, nil)
+	bridges := &Bridges{Broker: b}
+	gateways, err := bridges.prepareAll(cfg)
+	if err != nil {
+		return err
+	}
+	defer discard(gateways)
+	fronts, err := (&opener{broker: b, routes: new(routes), bridges: bridges}).open(all, nil, gateways)
 	for _, f := range fronts {
 		f.leave()
 	}

@@ -24,6 +24,7 @@ import (
 	"freshet.dev/internal/socket"
 	"freshet.dev/internal/watch"
 	"freshet.dev/localapi"
+	"freshet.dev/mcp/approval"
 	"freshet.dev/metrics"
 )
 
@@ -49,8 +50,9 @@ type Daemon struct {
 	started *config.File // what the process itself runs by
 	running atomic.Pointer[running]
 
-	opener opener
-	routes routes
+	opener  opener
+	routes  routes
+	bridges *Bridges
 
 	changing  sync.Mutex           // one reload at a time; it guards what follows
 	listeners map[string]*listener // address → listener
@@ -124,11 +126,21 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 	if d.listeners, err = listenFor(all, nil); err != nil {
 		return d, err
 	}
-	d.opener = opener{broker: d.broker, observe: d.figures.ObserveProxy, routes: &d.routes}
-	fronts, err := d.opener.open(all, nil)
+	d.bridges = &Bridges{
+		Broker: d.broker, Log: log, Version: version, Requests: d.figures.ObserveProxy, Observe: bridgeFigures(d.figures), Sessions: d.figures.BridgeSessions,
+		Approvals: approval.NewStore(approval.Config{Observe: approvals(d.broker, d.figures)}),
+	}
+	d.opener = opener{broker: d.broker, observe: d.figures.ObserveProxy, routes: &d.routes, bridges: d.bridges}
+	gateways, err := d.bridges.prepareAll(cfg)
 	if err != nil {
 		return d, err
 	}
+	fronts, err := d.opener.open(all, nil, gateways)
+	if err != nil {
+		discard(gateways)
+		return d, err
+	}
+	d.bridges.put(gateways)
 	for address, f := range fronts {
 		d.listeners[address].front.Store(f)
 	}
@@ -137,6 +149,7 @@ func Start(ctx context.Context, cfg *config.File, version string, log *slog.Logg
 	d.api = localapi.New(localapi.Config{
 		Broker: d.broker, OpenSession: sessions.Open, OpenProxy: proxies.Open, Ending: d.ctx.Done(), Running: d.status, Reload: d.Reload,
 		Waiting: d.ready.missing,
+		OpenMCP: d.bridges.Open, MCPTools: d.bridges.Tools, Approvals: d.bridges.Pending, Decide: d.bridges.Approvals.Decide,
 		Metrics: d.figures.Handler(), Log: log,
 	})
 	SweepRuns()
@@ -191,6 +204,9 @@ func (d *Daemon) abandon() {
 		d.watcher.Close()
 	}
 	closeAll(d.listeners)
+	if d.bridges != nil {
+		d.bridges.Close()
+	}
 	if d.metrics != nil {
 		d.metrics.listener.Close()
 	}
@@ -265,7 +281,10 @@ func (d *Daemon) Serve(ctx context.Context, ready func()) error {
 	d.changing.Unlock()
 	bounded, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
+	var bridges sync.WaitGroup
+	bridges.Go(func() { d.bridges.stop(bounded) }) // beside it: their streams have no end of their own
 	d.servers.stop(bounded)
+	bridges.Wait()
 	for _, l := range d.listeners { // nobody changes them any more
 		l.front.Load().leave()
 	}

@@ -305,12 +305,15 @@ func TestUnknownGroupOfAnIdentity(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	cfg := load(t, twoIdentities+"endpoints:\n  - {endpoint: aws-container, listen: 127.0.0.1:9, identity: api, secret: {env: DOOR}}\n")
+	cfg := load(t, twoIdentities+"endpoints:\n  - {endpoint: aws-container, listen: 127.0.0.1:9, identity: api, secret: {env: DOOR}}\n"+
+		"mcp:\n  - {name: tools, listen: 127.0.0.1:10, secret: {env: DOOR}, upstreams: [{url: 'https://a.example', identity: api, signer: sigv4, service: x, region: us-east-1}]}\n")
 	got := strings.Join(Warnings(cfg), "\n")
 	for _, want := range []string{
 		"c.yaml:5:3: identities.keys: ",
 		"c.yaml:7:5: endpoint aws-container: identity api yields bearer credentials, and this dialect carries aws alone",
 		"c.yaml:7:5: endpoint aws-container: while the daemon is down, any program on this machine can listen at 127.0.0.1:9 ",
+		"c.yaml:9:5: mcp tools: identity api yields bearer credentials, and sigv4 does not sign with such",
+		"c.yaml:9:5: mcp tools: while the daemon is down, any program on this machine can listen at 127.0.0.1:10 ",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant %s", got, want)

@@ -8,15 +8,17 @@ import (
 	"freshet.dev/broker"
 )
 
-// front is what is served at an address: dialects, one path each, or a proxy's routes.
+// front is what is served at an address: dialects, one path each, or a proxy's routes, or bridges.
 type front struct {
 	http.Handler
-	kinds []string // in words, for the ready line
-	doors []*broker.Door
-	held  []*route      // it holds each from its beginning to its end
-	tls   *tls.Config   // nil: none
-	users atomic.Int64  // requests, and one for being shown; at 0 it is closed
-	gone  chan struct{} // closed then
+	kinds   []string // in words, for the ready line
+	doors   []*broker.Door
+	held    []*route      // it holds each from its beginning to its end
+	bridges []*bridge     // and these
+	gates   []*shownGate  // by which these are reached
+	tls     *tls.Config   // nil: none
+	users   atomic.Int64  // requests, and one for being shown; at 0 it is closed
+	gone    chan struct{} // closed then
 }
 
 func newFront() *front {
@@ -42,10 +44,13 @@ func (f *front) close() {
 	for _, r := range f.held {
 		r.leave()
 	}
+	for _, m := range f.bridges {
+		m.leave()
+	}
 	close(f.gone)
 }
 
-// cut ends what is under way at its routes.
+// cut ends what is under way at its routes. A bridge ends by itself, when its name does; its address may be another by now.
 func (f *front) cut() {
 	for _, r := range f.held {
 		r.Close()

@@ -15,6 +15,7 @@ import (
 	"freshet.dev/freshet"
 	"freshet.dev/internal/child"
 	"freshet.dev/internal/field"
+	"freshet.dev/internal/secret"
 	"freshet.dev/proxy"
 )
 
@@ -45,7 +46,7 @@ func (s *site) addProxy(ctx context.Context, c *config.Proxy, run *child.Runner)
 	if err != nil {
 		return err
 	}
-	callers, err := callersOf(ctx, c, run)
+	callers, err := callersOf(ctx, c.Allow, c.Secret, c.TLS, run)
 	if err != nil {
 		return err
 	}
@@ -69,14 +70,14 @@ func (s *site) addProxy(ctx context.Context, c *config.Proxy, run *child.Runner)
 	return nil
 }
 
-func callersOf(ctx context.Context, c *config.Proxy, run *child.Runner) (proxy.Callers, error) {
-	groups, err := groupIDs(c.Allow.Groups)
+func callersOf(ctx context.Context, allow config.Allow, known secret.Ref, tls config.ProxyTLS, run *child.Runner) (proxy.Callers, error) {
+	groups, err := groupIDs(allow.Groups)
 	if err != nil {
 		return proxy.Callers{}, &field.Error{Field: "allow.groups", Why: err.Error()}
 	}
-	callers := proxy.Callers{UIDs: c.Allow.UIDs, GIDs: groups, Owner: uint32(os.Getuid()), Certificates: c.TLS.ClientCAFile != ""}
-	if !c.Secret.IsZero() {
-		secret, err := readSecret(ctx, c.Secret, run)
+	callers := proxy.Callers{UIDs: allow.UIDs, GIDs: groups, Owner: uint32(os.Getuid()), Certificates: tls.ClientCAFile != ""}
+	if !known.IsZero() {
+		secret, err := readSecret(ctx, known, run)
 		if err != nil {
 			return proxy.Callers{}, err
 		}

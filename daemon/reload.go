@@ -89,6 +89,10 @@ func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, e
 	if err != nil {
 		return nil, no, err
 	}
+	bridges, err := readGateways(cfg)
+	if err != nil {
+		return nil, no, err
+	}
 	ids, err := identities(cfg, Options{Run: d.run, Pin: true})
 	if err != nil {
 		return nil, no, err
@@ -107,11 +111,17 @@ func (d *Daemon) replace(old *config.File) (_ *config.File, no broker.Changes, e
 	if err != nil {
 		return nil, no, err
 	}
-	fronts, err := d.opener.open(all, d.listeners)
+	gateways, err := d.bridges.prepare(bridges)
 	if err != nil {
 		return nil, no, err
 	}
+	fronts, err := d.opener.open(all, d.listeners, gateways)
+	if err != nil {
+		discard(gateways)
+		return nil, no, err
+	}
 	d.show(all, fronts, taken)
+	d.bridges.put(gateways)
 	return cfg, changes, nil
 }
 
@@ -122,9 +132,11 @@ func (d *Daemon) show(all sites, fronts map[string]*front, taken map[string]*lis
 	for address, l := range d.listeners {
 		next := fronts[address]
 		if next != nil && taken[address] == nil {
+			next.succeed(l.front.Load())
 			l.front.Swap(next).leave()
 			continue
 		}
+		new(front).succeed(l.front.Load()) // nothing goes on, not even for the same callers, who are let in by other certificates
 		delete(d.listeners, address)
 		l.server.refuse()
 		l.Close() // now, for the port may be wanted again by the next reload
@@ -154,7 +166,7 @@ func (d *Daemon) show(all sites, fronts map[string]*front, taken map[string]*lis
 func (d *Daemon) follow(ids []broker.Identity, cfgs ...*config.File) {
 	var files []string
 	for _, c := range cfgs {
-		for _, path := range slices.Concat(c.SecretFiles(), c.ProxyFiles(), []string{c.Path}) {
+		for _, path := range slices.Concat(c.SecretFiles(), c.ProxyFiles(), c.MCPFiles(), []string{c.Path}) {
 			if path, err := filepath.Abs(path); err == nil {
 				files = append(files, path)
 			}

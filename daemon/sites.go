@@ -21,6 +21,7 @@ type site struct {
 	tls       *tls.Config // nil: none
 	endpoints []endpoint
 	proxies   []settings
+	gates     []gate
 }
 
 // sites are those of a configuration, in the order of the file. Nothing is opened yet.
@@ -66,6 +67,19 @@ func readSites(ctx context.Context, cfg *config.File, run *child.Runner) (all si
 			return nil, c.Explain(err)
 		}
 	}
+	for i := range cfg.MCP {
+		c := &cfg.MCP[i]
+		if c.Listen == "" {
+			continue
+		}
+		s, err := all.at(c.Listen, manner{proxy: true}, c.Explain)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.addGate(ctx, c, run); err != nil {
+			return nil, c.Explain(err)
+		}
+	}
 	return all, nil
 }
 
@@ -74,11 +88,12 @@ type opener struct {
 	broker  *broker.Broker
 	observe func(proxy.Event) // nil: nobody
 	routes  *routes           // where those that are opened are kept
+	bridges *Bridges
 }
 
 // open opens the doors of sites: address → front. Routes that are shown at one of the listeners that there are, and have not
-// changed, go on.
-func (o *opener) open(all sites, have map[string]*listener) (_ map[string]*front, err error) {
+// changed, go on. gateways are the configuration's bridges.
+func (o *opener) open(all sites, have map[string]*listener, gateways map[string]*gateway) (_ map[string]*front, err error) {
 	fronts := make(map[string]*front)
 	defer func() {
 		if err != nil {
@@ -90,9 +105,12 @@ func (o *opener) open(all sites, have map[string]*listener) (_ map[string]*front
 	for _, s := range all {
 		f := newFront()
 		fronts[s.address] = f
-		if len(s.endpoints) > 0 {
+		switch {
+		case len(s.endpoints) > 0:
 			err = o.showEndpoints(f, s)
-		} else {
+		case len(s.gates) > 0:
+			o.showGates(f, s, gateways)
+		default:
 			var before []*route
 			if l := have[s.address]; l != nil {
 				before = l.front.Load().held

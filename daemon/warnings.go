@@ -53,6 +53,28 @@ func Warnings(cfg *config.File) []string {
 			w = append(w, at+": "+why)
 		}
 	}
+	for i := range cfg.MCP {
+		m := &cfg.MCP[i]
+		at := fmt.Sprintf("%s:%d:%d: mcp %s", cfg.Path, m.Pos.Line, m.Pos.Col, m.Name)
+		for j := range m.Upstreams {
+			u := &m.Upstreams[j]
+			if u.Signer == "" {
+				continue // what the identity yields decides
+			}
+			signs := builtin.SignerNamed(u.Signer).Types
+			for _, name := range u.Names() {
+				if t := types[name]; t != "" && !slices.Contains(signs, freshet.Type(t)) {
+					w = append(w, fmt.Sprintf("%s: identity %s yields %s credentials, and %s does not sign with such", at, name, t, u.Signer))
+				}
+			}
+		}
+		if !m.Secret.IsZero() && m.TLS.CertFile == "" && !strings.HasPrefix(m.Listen, "unix:") {
+			w = append(w, fmt.Sprintf("%s: while the daemon is down, any program on this machine can listen at %s and be sent the bridge's secret", at, m.Listen))
+		}
+		if why := ephemeral(sysctls, m.Listen); why != "" {
+			w = append(w, at+": "+why)
+		}
+	}
 	if why := ephemeral(sysctls, cfg.Metrics.Listen); why != "" {
 		w = append(w, fmt.Sprintf("%s: metrics: %s", cfg.Path, why))
 	}

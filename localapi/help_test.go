@@ -67,6 +67,27 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(p.URL)
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "mcp": // open a bridge, and print what it says
+		conn, err := client.New(client.Config{Socket: os.Args[1]}).OpenMCP(context.Background(), wire.MCP{URL: os.Args[2]})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "hello\n")
+		_, _ = io.Copy(os.Stdout, conn)
+	case "approve": // list what waits, and approve one; print the status and the body of each answer
+		ask := func(method, path, body string) {
+			req, _ := http.NewRequest(method, "http://freshet/v1/approvals"+path, strings.NewReader(body))
+			resp, err := over(os.Args[1]).Do(req)
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			b, _ := io.ReadAll(resp.Body)
+			fmt.Println(resp.StatusCode, strings.TrimSpace(string(b)))
+		}
+		ask("GET", "", "")
+		ask("POST", "/"+os.Args[2], `{"approve":true}`)
 	case "session": // open one, print its environment, and wait to be killed
 		s, err := client.New(client.Config{Socket: os.Args[1]}).OpenSession(context.Background(), os.Args[2:], 0)
 		if err != nil {

@@ -5,6 +5,10 @@
 //	POST /v1/identities/NAME/unblock      has the failures forgotten that keep it from being retrieved
 //	POST /v1/sessions                     the environment for a child; open for as long as the reply is read
 //	POST /v1/proxies                      a signing proxy's route of one's own; open for as long as the reply is read
+//	POST /v1/mcp                          an MCP bridge of one's own, by a change of protocol; open until either side closes
+//	POST /v1/mcp/tools                    what the server of such a bridge calls its tools
+//	GET  /v1/approvals                    calls of tools that wait for an operator's word
+//	POST /v1/approvals/ID                 gives it
 //	POST /v1/reload                       puts the configuration file in force as it is now, and says what has changed
 //	GET  /v1/status                       identities, keys, last errors: never a secret
 //	GET  /healthz /readyz /metrics
@@ -20,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"freshet.dev/broker"
@@ -50,6 +55,12 @@ type Proxy struct {
 	Close  func()
 }
 
+// MCP is one agent's session with a bridge. Serve goes on until the other side closes, or ctx ends.
+type MCP interface {
+	Serve(ctx context.Context, rw io.ReadWriteCloser) error
+	Close()
+}
+
 // Config is what the API serves.
 type Config struct {
 	Broker *broker.Broker
@@ -59,6 +70,15 @@ type Config struct {
 	// OpenProxy opens a route for a caller, who is the same as of the request. The identity is retrieved once; hold is as with
 	// OpenSession. nil: there are none.
 	OpenProxy func(ctx context.Context, c broker.Caller, spec wire.Proxy, hold time.Duration) (*Proxy, error)
+	// OpenMCP opens a bridge of the Model Context Protocol for a caller, who is the same as of the request. Nothing is retrieved
+	// until a message wants it. nil: there are none.
+	OpenMCP func(ctx context.Context, c broker.Caller, spec wire.MCP) (MCP, error)
+	// MCPTools asks the server of a bridge for its tools, and returns a JSON array of them; nil if OpenMCP is.
+	MCPTools func(ctx context.Context, c broker.Caller, spec wire.MCP) (json.RawMessage, error)
+	// Approvals lists the calls that wait for an operator's word, and Decide gives it, in the name of by; nil if OpenMCP is. The
+	// API has asked already who the caller is.
+	Approvals func() []wire.Approval
+	Decide    func(id string, approve bool, by string) error
 	Ending    <-chan struct{} // closed when sessions and routes are to end, before the server waits for its requests; nil: never
 	// Waiting lists the identities that are to be loaded before the daemon is ready; nil: it is.
 	Waiting func() []string
@@ -73,7 +93,10 @@ type Config struct {
 // API is the handler.
 type API struct {
 	Config
-	mux *http.ServeMux
+	mux  *http.ServeMux
+	once sync.Once
+	ctx  context.Context // see lasting
+	room room            // for what bridges' connections hold up
 }
 
 // New makes the handler.
@@ -88,6 +111,12 @@ func New(cfg Config) *API {
 	a.route("POST", "/v1/sessions", a.session)
 	if cfg.OpenProxy != nil {
 		a.route("POST", "/v1/proxies", a.proxy)
+	}
+	if cfg.OpenMCP != nil {
+		a.route("POST", pathMCP, a.mcp)
+		a.route("POST", pathTools, a.mcpTools)
+		a.route("GET", "/v1/approvals", a.approvals)
+		a.route("POST", "/v1/approvals/{id}", a.decide)
 	}
 	a.route("GET", "/v1/status", a.status)
 	a.route("POST", "/v1/reload", a.reload)
@@ -146,7 +175,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, e)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, guard.MaxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, bound(r.URL.Path))
 	w.Header().Set("Cache-Control", "no-store")
 	a.mux.ServeHTTP(w, r)
 }

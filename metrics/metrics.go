@@ -26,6 +26,7 @@ type Metrics struct {
 	retried    *prometheus.CounterVec
 	reloaded   prometheus.Gauge
 	proxies    *proxies
+	bridges    *bridges
 	hosts      labels
 }
 
@@ -34,6 +35,7 @@ func New(version string) *Metrics {
 	m := &Metrics{
 		hosts:    labels{most: maxHosts},
 		proxies:  newProxies(),
+		bridges:  newBridges(),
 		registry: prometheus.NewRegistry(),
 		callers:  prometheus.NewRegistry(),
 		retrievals: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -63,6 +65,7 @@ func New(version string) *Metrics {
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(m.retrievals, m.durations, m.throttled, m.retried, m.reloaded, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.proxies.public()...)
+	m.registry.MustRegister(m.bridges.all()...)
 	m.callers.MustRegister(m.proxies.byCaller)
 	return m
 }

@@ -175,7 +175,7 @@ func TestMetricsAreListed(t *testing.T) {
 	m := New("v1")
 	all := append(slices.Clone(descs), byCaller)
 	single := []prometheus.Collector{m.retrievals, m.durations, m.throttled, m.retried, m.reloaded, m.proxies.byCaller}
-	for _, c := range append(single, m.proxies.public()...) {
+	for _, c := range slices.Concat(single, m.proxies.public(), m.bridges.all()) {
 		ch := make(chan *prometheus.Desc, 1)
 		c.Describe(ch)
 		all = append(all, <-ch)

@@ -42,6 +42,9 @@ It runs no command and opens no connection. --schema prints the file's JSON sche
 			if len(cfg.Proxies) > 0 {
 				has = append(has, count(len(cfg.Proxies), "proxy", "proxies"))
 			}
+			if len(cfg.MCP) > 0 {
+				has = append(has, count(len(cfg.MCP), "bridge", "bridges"))
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: ok: %s\n", cfg.Path, strings.Join(has, ", "))
 			return nil
 		},

@@ -56,13 +56,15 @@ Exit codes: 2 usage or configuration · 3 login needed · 4 denied · 5 try late
   freshet token internal                 print a token
   freshet exec --proxy https://api.openai.com/v1=openai -- node agent.js
                                          run an agent that holds no key
+  freshet mcp https://mcp.example.com/mcp --as internal
+                                         give an agent a server's tools, and no key
   freshet serve                          share credentials among all programs`,
 		SilenceUsage: true, SilenceErrors: true, Args: unknownCommand,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().StringVar(&g.config, "config", "", "read the configuration in `FILE`")
-	root.AddCommand(demoCommand(g), serveCommand(g), execCommand(g), tokenCommand(g), proxyCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), drillCommand(g), unblockCommand(g), completionCommand(), labCommand(), versionCommand())
+	root.AddCommand(demoCommand(g), serveCommand(g), execCommand(g), tokenCommand(g), proxyCommand(g), mcpCommand(g), approveCommand(g), rejectCommand(g), checkCommand(g), statusCommand(g), drillCommand(g), unblockCommand(g), completionCommand(), labCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -141,6 +141,7 @@ func huntSecrets(t *testing.T, format string) {
 			t.Errorf("session secret: got %q", session)
 		}
 		huntProxies(w, p, h, mode, upstream.URL)
+		huntBridges(w, h, mode, upstream.URL)
 		inside := w.start("freshet", "exec", "basic,keys,role", "sh", "-c", "sdk oauth >/dev/null; sdk aws >/dev/null; echo $FRESHET_CLIENT_SECRET >inside; echo $$ >pid; exec sleep 1000")
 		pid := w.awaitPID("pid")
 		p[mode+" session secret of a living exec"] = strings.TrimSpace(w.read("inside"))
@@ -245,6 +246,45 @@ func huntProxies(w *world, p plants, h hunt, mode, upstream string) {
 	r.signal(syscall.SIGTERM)
 	r.wait()
 	h[mode+" stdout of proxy"], h[mode+" stderr of proxy"] = r.stdout.String(), r.stderr.String()
+}
+
+// huntBridges has an agent call a server that refuses and one that answers nothing of use, as identities that work and that do not. All that
+// the agent is told is searched, and the log at its most.
+func huntBridges(w *world, h hunt, mode, upstream string) {
+	w.Helper()
+	for _, id := range []string{"basic", "keys", "failing", "garbage", "refused", "withheld"} {
+		args := []string{"mcp", upstream + "/refuse", "--as", id, "--log-level", "debug", "--tool-timeout", "2s", "--timeout", "2s"}
+		if id == "keys" {
+			args = append(args, "--service", "s3", "--region", "us-east-1")
+		}
+		cmd := w.command("freshet", args...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			w.Fatal(err)
+		}
+		r := w.begin(cmd)
+		fmt.Fprintln(in, initialize+"\n"+initialized+"\n"+listTwo+"\n"+callOne)
+		w.await("three answers to an agent of "+id, func() bool {
+			select {
+			case <-r.ended: // an identity that is known to be withheld is refused at once
+				return true
+			default:
+				return strings.Count(r.stdout.String(), "\n") >= 3
+			}
+		})
+		if id == "basic" {
+			h[mode+" argv of mcp"] = w.procFile(cmd.Process.Pid, "cmdline")
+		}
+		in.Close()
+		r.wait()
+		h[mode+" stdout of mcp "+id], h[mode+" stderr of mcp "+id] = r.stdout.String(), r.stderr.String()
+		pin := w.start("freshet", "mcp", "pin", upstream+"/refuse", "--as", id, "--timeout", "2s", "--service", "s3", "--region", "us-east-1")
+		pin.wait()
+		h[mode+" stdout of pin "+id], h[mode+" stderr of pin "+id] = pin.stdout.String(), pin.stderr.String()
+	}
+	a := w.start("freshet", "approve", "--json")
+	a.wait()
+	h[mode+" approve"] = a.stdout.String() + a.stderr.String()
 }
 
 // plantingUpstream refuses what is signed, in words with planted secrets.

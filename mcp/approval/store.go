@@ -219,7 +219,11 @@ func (s *Store) Decide(id string, approve bool, by string) error {
 		outcome = "approved"
 	}
 	var events []Event
-	defer func() { s.tell(events) }()
+	wake := func() {}
+	defer func() {
+		s.tell(events)
+		wake() // once it is told: the call that goes on is told of as well
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.byID[typed(id)]
@@ -233,7 +237,7 @@ func (s *Store) Decide(id string, approve bool, by string) error {
 	case e.outcome == outcome:
 		return nil
 	case e.outcome == "":
-		close(e.changed)
+		wake = func() { close(e.changed) }
 	}
 	e.outcome, e.by = outcome, by
 	s.liveLocked(e, e.life)
