@@ -201,9 +201,7 @@ func forward[R any](ctx context.Context, a *agent, up *upstream, p *Profile, lim
 			to.setLevel(ctx, sdk.LoggingLevel(level))
 		}
 		r, err := do(ctx, to, to.meta(meta, token))
-		if token != "" || who.modern {
-			to.settle(ctx)
-		}
+		to.settle(ctx)
 		return r, err
 	})
 	return r, explain(ctx, up.Name, limit, err)
