@@ -259,6 +259,7 @@ func TestGoexitInAFreshInputThatIsAProbe(t *testing.T) {
 		if _, err := id.Get(context.Background(), Request{}); err != nil {
 			t.Errorf("an hour later: %v", err)
 		}
+		synctest.Wait() // a flight leaves once it has answered
 		if n := c.Stats().Flights; n != 0 {
 			t.Errorf("%d flights", n)
 		}
