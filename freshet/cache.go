@@ -112,7 +112,8 @@ func (c *Cache) register(id *Identity) error {
 	return nil
 }
 
-// Close ends every flight and waits for their sources to return, up to ctx. Sources that have not are counted in the error.
+// Close ends every flight and waits, up to ctx, for their sources to return and their goroutines to end. Sources that have not
+// returned are counted in the error.
 // Afterwards what is in memory is still served, and nothing is retrieved.
 func (c *Cache) Close(ctx context.Context) error {
 	drained := c.governor.close()

@@ -628,7 +628,8 @@ func TestCloseEndsRetrievalsAndServesWhatItHas(t *testing.T) {
 	})
 }
 
-// TestCloseWaitsForWhatFlightsSetGoing writes what any goroutine of a cache's reads, for the race detector to see one that is left.
+// TestCloseWaitsForWhatFlightsSetGoing writes what any goroutine of a cache's reads, for the race detector to see one that is left:
+// without it, the test proves nothing.
 func TestCloseWaitsForWhatFlightsSetGoing(t *testing.T) {
 	was := time.Local
 	t.Cleanup(func() { time.Local = was })
