@@ -42,7 +42,7 @@ type ask struct {
 
 // patience is until when (monotonic) a caller can wait.
 type patience struct {
-	attempt int64 // for a further attempt: its context's deadline, or else its hold from now on; 0 if it has neither
+	attempt int64 // for a further attempt: its context's deadline or its hold from now on, whichever is sooner; 0 if it has neither
 	probe   int64 // for what a probe finds out that is under way
 }
 
@@ -52,10 +52,13 @@ func (p patience) suffices(no *refusal, until int64) bool {
 }
 
 func (a *ask) patience(ctx context.Context, now clock.Reading) (p patience) {
-	if ends, ok := ctx.Deadline(); ok {
-		p.attempt = now.Add(clock.Left(ends)).Mono
-	} else if a.hold > 0 {
+	if a.hold > 0 {
 		p.attempt = now.Add(a.hold).Mono
+	}
+	if ends, ok := ctx.Deadline(); ok {
+		if left := now.Add(clock.Left(ends)).Mono; a.hold <= 0 || left < p.attempt {
+			p.attempt = left
+		}
 	}
 	p.probe = p.attempt
 	if a.input {

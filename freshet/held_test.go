@@ -121,6 +121,11 @@ func TestCallerWhoCannotWaitIsToldAtOnce(t *testing.T) {
 		// One who can wait does, and those who cannot are still told.
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
+		got.ask(patient, 10, id, Request{Hold: 5 * time.Second}) // what it does afterwards needs the rest
+		got.want(t, 0, 50)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("they waited %v, against their hold", took)
+		}
 		var held answers
 		held.ask(patient, 1, id, Request{})
 		synctest.Wait()

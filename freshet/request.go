@@ -25,8 +25,8 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the fingerprint of a version that a service refused: the answer is never that version.
 	Rejected string
-	// Hold is how long to wait for a further attempt where nothing valid is to be had and the issuer fails, for a caller whose
-	// context has no deadline. One that has is held for as long as it reaches.
+	// Hold is how long to wait for a further attempt where nothing valid is to be had and the issuer fails, but not past the
+	// context's deadline. Without it a caller is held until that deadline, and one that has none is not held.
 	Hold time.Duration
 	// Input is set by the engine alone, for a source that is a [Deriver].
 	Input *Credential

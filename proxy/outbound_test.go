@@ -91,6 +91,9 @@ func TestRequestOfItsOwnIsSignedReplayedAndToldOf(t *testing.T) {
 		if len(g.vault.rejected) != 1 || g.vault.rejected[0] != g.vault.version(0).Fingerprint() {
 			t.Errorf("rejected %v", g.vault.rejected)
 		}
+		if hold := g.vault.wants[0].Hold; hold != OutboundPatience {
+			t.Errorf("the credential was waited for for %v, want %v", hold, OutboundPatience)
+		}
 	}
 }
 
