@@ -107,14 +107,16 @@ func (e *events) pass(raw, data []byte) {
 	}
 }
 
-// fail ends the stream with an error of its call.
+// fail ends the stream with an error of its call, which is told as an error of JSON-RPC: it is all that ends one call for the SDK.
 func (e *events) fail(err *freshet.Error) {
 	e.err = io.EOF
-	id, decodable := e.call, &jsonrpc.Error{Code: codeFailed, Message: err.Error()}
-	if id == nil {
+	if e.call == nil {
 		return
 	}
-	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "error": decodable})
+	if e.try != nil {
+		e.try.broken.Store(err)
+	}
+	text, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": e.call, "error": &jsonrpc.Error{Code: codeFailed, Message: err.Error()}})
 	e.out = swap(nil, text)
 }
 

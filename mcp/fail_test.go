@@ -122,6 +122,7 @@ func TestAnAnswerThatIsNoSuccess(t *testing.T) {
 		{418, "", "", "does not take this (418)", "malformed answer"},
 		{200, "Content-Type: text/html", "<html>secret-body", "no message of MCP", "malformed answer"},
 		{200, "Content-Type: application/json", `{"jsonrpc":"2.0",`, "no message of JSON-RPC", "malformed answer"},
+		{200, "Content-Type: text/event-stream", "data: {\"jsonrpc\":\n\n", "no message of JSON-RPC", "malformed answer"},
 		{200, "Content-Type: application/json", `{"jsonrpc":"2.0","id":999,"result":{"tools":[]}}`, "another request", "malformed answer"},
 		{200, "Content-Type: application/json", `{"jsonrpc":"2.0","method":"x"}`, "no message of JSON-RPC", "malformed answer"},
 	} {

@@ -330,6 +330,9 @@ func send[R any](ctx context.Context, l *link, safe bool, do func(context.Contex
 			l.agent.returned(l.up)
 			return r, nil
 		}
+		if broken := t.broken.Load(); broken != nil && remote(err) != nil {
+			err = broken
+		}
 		switch c.state(ctx, err) {
 		case whole:
 			return none, err

@@ -38,6 +38,7 @@ type attemptKey struct{}
 type attempt struct {
 	untaken    atomic.Bool                     // the upstream knew no such session, and so has not begun
 	structured atomic.Pointer[json.RawMessage] // the result's structuredContent, digit by digit
+	broken     atomic.Pointer[freshet.Error]   // what is wrong with its answer, of which the SDK has an error of JSON-RPC made in its place
 }
 
 func attemptOf(ctx context.Context) *attempt {
