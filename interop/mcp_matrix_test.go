@@ -3,6 +3,7 @@ package interop
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,7 +240,11 @@ func TestMCPMatrix(t *testing.T) {
 								// The command tells servers of AWS their region, as mcp-proxy-for-aws does.
 								added(t, got, "_meta", `"AWS_REGION":"`+mcpRegion+`",`)
 							}
-							compare(t, got, direct[sdk+" "+server])
+							want := direct[sdk+" "+server]
+							if server == "everything" && sdk == "client" && way == overHTTP {
+								want = withoutRoots(want)
+							}
+							compare(t, got, want)
 							a.forget()
 							if server == "everything" {
 								watchEverything(t, a, c, era)
@@ -276,6 +281,16 @@ func added(t *testing.T, all map[string]seen, name, text string) {
 		t.Fatal(err)
 	}
 	all[name] = s
+}
+
+// withoutRoots is what comes of the steps where server-everything has no answer about the roots, which it asks for when a session begins
+// and in no call. Clients without sessions may share one, so that none of them is asked what is not of its own call.
+func withoutRoots(all map[string]seen) map[string]seen {
+	all = maps.Clone(all)
+	all["roots"] = seen{Asked: []any{}, Outcome: map[string]any{"progress": []any{}, "result": map[string]any{"content": []any{map[string]any{"type": "text",
+		"text": "The client supports roots but no roots are currently configured.\n\nThis could mean:\n1. The client hasn't provided any roots yet\n" +
+			"2. The client provided an empty roots list\n3. The roots configuration is still being loaded"}}}}}
+	return all
 }
 
 // watchEverything holds a bridge to what server-everything sends of its own accord, and to cancellation.
