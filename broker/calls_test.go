@@ -58,13 +58,13 @@ func TestNamesThatAgentsMakeUpAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
 		b := open(t, NewAudit(d, false, quiet()), identity("id", new(issuer)))
+		b.Called(Call{Bridge: "b", Tool: strings.Repeat("y", 1<<20), Outcome: "refused"})
 		for i := range maxNames + 100 {
 			b.Called(Call{Bridge: "b", Tool: fmt.Sprint(strings.Repeat("x\xff\n", 20), i), Outcome: "refused"})
 			if i%1000 == 0 {
 				synctest.Wait()
 			}
 		}
-		b.Called(Call{Bridge: "b", Tool: strings.Repeat("y", 1<<20), Outcome: "refused"})
 		if err := b.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -94,6 +94,7 @@ func TestNamesThatOneCallerMakesUpLeaveTheOthersTheirs(t *testing.T) {
 			}
 		}
 		synctest.Wait()
+		b.Called(Call{Caller: "uid:1", Bridge: "another", Tool: "its", Outcome: "ok"})
 		b.Called(Call{Caller: "uid:2", Bridge: "b", Tool: "honest", Outcome: "ok"})
 		b.Approval(Approval{Call: Call{Caller: "uid:1", Bridge: "b", Tool: "drop\xff", Outcome: "asked"}, ID: "abc"})
 		if err := b.Close(context.Background()); err != nil {
@@ -101,6 +102,9 @@ func TestNamesThatOneCallerMakesUpLeaveTheOthersTheirs(t *testing.T) {
 		}
 		records, _ := d.lines(t)
 		calls, asked := having(records, "call"), having(records, "approval")
+		if last := calls[len(calls)-2]; last.Bridge != "another" || last.Tool != "its" {
+			t.Errorf("a call at another bridge is recorded as %+v", last)
+		}
 		if last := calls[len(calls)-1]; last.Caller != "mcp:uid:2" || last.Tool != "honest" {
 			t.Errorf("another's call is recorded as %+v", last)
 		}
@@ -108,4 +112,20 @@ func TestNamesThatOneCallerMakesUpLeaveTheOthersTheirs(t *testing.T) {
 			t.Errorf("an approval is recorded as %+v", asked)
 		}
 	})
+}
+
+// TestCallersWhoseNamesAreToldApartAreBounded too.
+func TestCallersWhoseNamesAreToldApartAreBounded(t *testing.T) {
+	var n names
+	for i := range maxToolUsers {
+		if got := n.name("b", fmt.Sprint("uid:", i), "tool"); got != "tool" {
+			t.Fatalf("got %q of %d", got, i)
+		}
+	}
+	if got := n.name("b", "uid:x", "tool"); got != others || len(n.known) != maxToolUsers {
+		t.Errorf("got %q, of %d callers", got, len(n.known))
+	}
+	if got := n.name("b", "uid:0", "second"); got != "second" {
+		t.Errorf("got %q", got)
+	}
 }
