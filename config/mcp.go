@@ -154,13 +154,15 @@ func (d *decoder) upstreams(n ast.Node, s spot, into *[]MCPUpstream) {
 	}
 	for i, e := range seq.Values {
 		u := MCPUpstream{Pos: position(e), at: d.newPlaces(join(s.what(), index(i)), position(e))}
-		common := reflect.ValueOf(&u).Elem()
+		common, before := reflect.ValueOf(&u).Elem(), len(d.errs)
 		if entries, _ := entriesOf(e); slices.ContainsFunc(entries, func(e entry) bool { return e.key == "signer" }) {
 			u.Settings = d.kind(e, spot{at: u.at}, "signer", d.kinds.Signers, common)
 		} else {
-			before := len(d.errs)
 			d.mapping(e, spot{at: u.at}, reading{}, common)
 			d.explainSigners(d.errs[before:], u.at.path)
+		}
+		if _, given := u.at.keys["pin"]; given && u.Pin == "" && len(d.errs) == before { // who writes the key wants tools pinned
+			d.errs = append(d.errs, u.at.problem("pin", "is empty", "name the file that freshet mcp pin wrote, or remove the key"))
 		}
 		if u.DefaultProfile == "" {
 			u.DefaultProfile = u.Identity

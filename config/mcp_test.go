@@ -329,6 +329,8 @@ func TestErrorsOfBridges(t *testing.T) {
 		{"approval", bridge(", approve: write"), "f:3:111: mcp[0].upstreams[0].approve: want never, writes or all (did you mean writes?)", ""},
 		{"approval of no name", bridge(", approve_tools: ['**']"), "f:3:118: mcp[0].upstreams[0].approve_tools[0]: a * that is not at the end", toolForm},
 		{"a relative pin", bridge(", pin: hunter2"), "f:3:107: mcp[0].upstreams[0].pin: not an absolute path", "start it with / or ~/"},
+		{"an empty pin", bridge(", pin: ''"), "f:3:102: mcp[0].upstreams[0].pin: is empty", "name the file that freshet mcp pin wrote, or remove the key"},
+		{"a pin without a value", bridge(", pin: "), "f:3:102: mcp[0].upstreams[0].pin: has no value", "give it one, or remove the key"},
 		{"no time to connect", bridge(", timeouts: {connect: 0s}"), "f:3:113: mcp[0].upstreams[0].timeouts.connect: want more than 0s", ""},
 		{"no time to write", bridge(", timeouts: {write: 0s}"), "f:3:113: mcp[0].upstreams[0].timeouts.write: want more than 0s", ""},
 		{"no time to read", bridge(", timeouts: {read: 0s}"), "f:3:113: mcp[0].upstreams[0].timeouts.read: want more than 0s", ""},

@@ -57,7 +57,7 @@ func (u *MCPUpstream) Check() error {
 	if u.DefaultProfile != "" && !isName(u.DefaultProfile) {
 		refuse("default_profile", "not a name for a profile", nameForm)
 	}
-	if !isParameter(u.Parameter) {
+	if !IsParameter(u.Parameter) {
 		refuse("parameter", "not a name for an argument", parameterForm)
 	}
 	errs = append(errs, field.Meta("meta", u.Meta), checkTools("approve_tools", u.ApproveTools))
@@ -234,7 +234,7 @@ func isWord(s string, sign byte, most int) bool {
 	return s != "" && len(s) <= most && s[0] != sign && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789"+string(sign)) == ""
 }
 
-// isParameter reports a name that every model takes for an argument's.
-func isParameter(s string) bool {
+// IsParameter reports a name that every model takes for an argument's.
+func IsParameter(s string) bool {
 	return s != "" && len(s) <= 64 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }

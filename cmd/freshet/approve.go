@@ -27,7 +27,7 @@ func approveCommand(g *global) *cobra.Command {
 		Short: "Let agents' calls of tools go on, or refuse them",
 		Long: `Without an ID, list the calls of tools that wait for a person: of which tool, for whom, and with which
 arguments, in full and as they will be sent. With one, let the call go on. If its agent has stopped
-waiting, the same call of the same agent goes on when it is made again, once. --deny refuses instead.
+waiting, the same call goes on when that caller makes it again, once. --deny refuses instead.
 
 Only the daemon's own user and root may; the audit log says who did. A bridge in a process of its own,
 without a daemon, asks the person at the agent alone.`,
@@ -46,6 +46,8 @@ without a daemon, asks the person at the agent alone.`,
 				return usage(c, errors.New("--deny goes with an ID, or --all"))
 			case asJSON && (all || len(ids) > 0):
 				return usage(c, errors.New("--json lists, and goes without an ID"))
+			case slices.Contains(ids, ""):
+				return usage(c, errors.New("an ID is empty"))
 			}
 			s, err := g.connect(c.Context(), anyhow)
 			if err != nil {
@@ -61,7 +63,7 @@ without a daemon, asks the person at the agent alone.`,
 				if err != nil {
 					return err
 				}
-				if !all {
+				if !all || len(pending) == 0 {
 					return listPending(c, pending, asJSON)
 				}
 				for _, p := range pending {
@@ -148,6 +150,11 @@ func decide(c *cobra.Command, daemon *client.Client, ids []string, approve bool)
 	var first error
 	for _, id := range ids {
 		err := daemon.Decide(c.Context(), id, approve)
+		if e, ok := errors.AsType[*freshet.Error](err); ok {
+			of := *e
+			of.Why = plain(id) + ": " + e.Why
+			err = &of
+		}
 		switch {
 		case err == nil:
 			fmt.Fprintf(c.ErrOrStderr(), "freshet: %s: %s\n", plain(id), done)

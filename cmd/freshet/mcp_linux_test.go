@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -284,6 +286,12 @@ func TestCallWaitsForAnOperator(t *testing.T) {
 	if out, stderr := w.freshet(0, "approve"); out != "" || stderr != "freshet: no call waits for an approval\n" {
 		t.Errorf("nothing waits: got %q, %q", out, stderr)
 	}
+	if out, stderr := w.freshet(0, "approve", "--all"); out != "" || stderr != "freshet: no call waits for an approval\n" {
+		t.Errorf("nothing waits, of all: got %q, %q", out, stderr)
+	}
+	if _, stderr := w.freshet(2, "approve", ""); !strings.Contains(stderr, "an ID is empty") {
+		t.Errorf("an empty ID: got %q", stderr)
+	}
 	for _, word := range []string{"approve", "deny"} {
 		before := len(s.called())
 		done := make(chan string, 1)
@@ -319,7 +327,7 @@ func TestCallWaitsForAnOperator(t *testing.T) {
 		if word == "approve" && (got != "did write_itfalse" || len(s.called()) != before+1) || word == "deny" && (!strings.HasSuffix(got, "true") || len(s.called()) != before) {
 			t.Errorf("%s: got %q; the server %q", word, got, s.called())
 		}
-		if _, stderr := w.freshet(2, "approve", id, "nosuch"); strings.Count(stderr, "\nhint: ") == 0 || strings.Count(stderr, "freshet: ") != 2 {
+		if _, stderr := w.freshet(2, "approve", id, "nosuch"); strings.Count(stderr, "\nhint: ") == 0 || strings.Count(stderr, "freshet: ") != 2 || !strings.Contains(stderr, id+": ") || !strings.Contains(stderr, "nosuch: ") {
 			t.Errorf("twice: got %q", stderr)
 		}
 	}
@@ -390,13 +398,17 @@ func TestPinnedToolsAreWrittenWhereTheFileIsNotThere(t *testing.T) {
 	w, s := newWorld(t), newMCPServer(t, "tok")
 	w.write("keys.json", proxyKeys)
 	entry := "{name: tools, upstreams: [{name: a, url: " + s.URL + ", identity: hello, pin: " + w.path("pin.json") + "}]}\n"
-	w.write("c.yaml", mcpConfig+"mcp:\n  - "+entry)
-	written := "freshet mcp pin " + s.URL + " --as hello --file " + w.path("pin.json")
-	for _, args := range [][]string{{"mcp", "tools"}, {"serve"}} {
-		if _, stderr := w.freshet(2, args...); !strings.Contains(stderr, "pin: cannot be read") || !strings.Contains(stderr, "write it first: "+written) {
-			t.Errorf("%q: got %q", args, stderr)
+	written := "freshet mcp pin " + s.URL + " --as hello --file " + w.path("pin.json") + " --config " + w.path("c.yaml")
+	kept := strings.Replace(mcpConfig, "hello: {", "hello: {release: false, ", 1)
+	for config, hint := range map[string]string{mcpConfig: written, kept: strings.Replace(written, s.URL+" --as hello", "tools", 1)} {
+		w.write("c.yaml", config+"mcp:\n  - "+entry)
+		for _, args := range [][]string{{"mcp", "tools"}, {"serve"}} {
+			if _, stderr := w.freshet(2, args...); !strings.Contains(stderr, "pin: cannot be read") || !strings.Contains(stderr, "write it first: "+hint+"\n") {
+				t.Errorf("%q: got %q, want %q", args, stderr, hint)
+			}
 		}
 	}
+	w.write("c.yaml", mcpConfig+"mcp:\n  - "+entry)
 	if _, stderr := w.freshet(0, "mcp", "pin", "tools", "--file", "pin.json"); stderr != "freshet: pin.json: 3 tools written\n" {
 		t.Errorf("by its name: got %q", stderr)
 	}
@@ -443,6 +455,9 @@ func TestBridgesThatCannotBeAreRefused(t *testing.T) {
 			{[]string{s.URL, "--as", "hello", "--tool-timeout", "0"}, 2, "want a duration of at most"},
 			{[]string{s.URL, "--as", "hello", "--log-level", "loud"}, 2, `--log-level: unknown level "loud"`},
 			{[]string{s.URL, "--as", "hello", "--approve", "some"}, 2, `--approve: unknown word "some"`},
+			{[]string{s.URL, "--as", "hello", "--approve", ""}, 2, `--approve: unknown word ""`},
+			{[]string{s.URL, "--as", "hello", "--pin", ""}, 2, "--pin is empty"},
+			{[]string{s.URL, "--as", "hello", "--profile", "keys", "--profile-parameter", "a b"}, 2, "--profile-parameter: want an argument's name"},
 			{[]string{s.URL, "--as", "hello", "--allow-tool", "a*b"}, 2, "--allow-tool: a * that is not at the end"},
 			{[]string{s.URL, "--as", "hello", "--pin", "none"}, 2, "--pin none: no such file"},
 			{[]string{s.URL, "--as", "hello", "--pin", "bad.json"}, 2, "--pin bad.json: "},
@@ -543,4 +558,25 @@ func (w *world) memory(pid int) (m memory) {
 		}
 	}
 	return m
+}
+
+// TestPinThatIsAPipeIsNotWaitedFor: nobody may ever write to it.
+func TestPinThatIsAPipeIsNotWaitedFor(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := readSnapshot("--pin", pipe)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits")
+	}
 }

@@ -140,13 +140,7 @@ func (b *bridge) serve(ctx context.Context) (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	front, back := net.Pipe()
-	l := &local{Conn: front, done: make(chan struct{})}
-	go func() {
-		defer close(l.done)
-		l.serve(context.WithoutCancel(ctx), m, back, b.log)
-	}()
-	return l, nil
+	return serveHere(ctx, m, b.log), nil
 }
 
 // bridges are those of a private broker.
@@ -161,7 +155,23 @@ func (s *service) bridges(f *mcpFlags, log *slog.Logger) (*daemon.Bridges, error
 // local is a connection to a bridge in this process.
 type local struct {
 	net.Conn
+	end  context.CancelFunc // of what is under way
 	done chan struct{}
+}
+
+// settling is how long what was said last may take to have its effect. Answers that nobody reads any more are not waited for.
+const settling = 200 * time.Millisecond
+
+// serveHere begins a session, which goes on until its connection is closed.
+func serveHere(ctx context.Context, m localapi.MCP, log *slog.Logger) *local {
+	front, back := net.Pipe()
+	l := &local{Conn: front, done: make(chan struct{})}
+	ctx, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(l.done)
+		l.serve(ctx, m, back, log)
+	}()
+	return l
 }
 
 func (l *local) serve(ctx context.Context, m localapi.MCP, conn net.Conn, log *slog.Logger) {
@@ -175,6 +185,13 @@ func (l *local) serve(ctx context.Context, m localapi.MCP, conn net.Conn, log *s
 // Close ends the session, and waits until it has: the server is told too.
 func (l *local) Close() error {
 	err := l.Conn.Close()
+	defer l.end()
+	select {
+	case <-l.done:
+		return err
+	case <-time.After(settling):
+	}
+	l.end()
 	select {
 	case <-l.done:
 	case <-time.After(closeTime):

@@ -361,6 +361,9 @@ func TestAnswerToOneQuestionIsNeverToAnother(t *testing.T) {
 		yes := func(id string) string { return `{"jsonrpc":"2.0","id":` + id + `,"result":{"action":"accept"}}` }
 		p.say(ask)
 		r.agent.hears(ask)
+		cancelled := []string{strings.Replace(ask, `"id":1`, `"id":0`, 1), `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":0}}`}
+		p.say(cancelled...) // once is enough
+		r.agent.hears(cancelled...)
 		p.hangUp()
 		r.agent.hears(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"the connection to the bridge has ended","requestId":1}}`)
 		for n := 1; n <= 2; n++ {
@@ -378,6 +381,9 @@ func TestAnswerToOneQuestionIsNeverToAnother(t *testing.T) {
 			p.say(strings.Replace(ask, `"id":1`, `"id":5`, 1), `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}`)
 			want := fmt.Sprintf(`"freshet:%d:5"`, n)
 			r.agent.hears(strings.Replace(ask, `"id":1`, `"id":`+want, 1), `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`+want+`}}`)
+			p.say(strings.Replace(ask, `"id":1`, `"id":6`, 1))
+			want = fmt.Sprintf(`"freshet:%d:6"`, n)
+			r.agent.hears(strings.Replace(ask, `"id":1`, `"id":`+want, 1))
 			p.hangUp()
 			r.agent.hears(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"the connection to the bridge has ended","requestId":` + want + `}}`)
 		}

@@ -103,9 +103,17 @@ func (f *front) heard(l *link, m message, line []byte) []byte {
 			f.asked[key] = id
 		}
 		return replace(line, m.idStart, len(m.id), id)
-	case m.method == "notifications/cancelled" && l.n > 0:
-		if _, id := cancelled(line); id != nil {
-			return bytes.TrimSpace(notificationLine(m.method, map[string]any{"requestId": f.name(l, id)}))
+	case m.method == "notifications/cancelled":
+		_, id := cancelled(line)
+		if id == nil {
+			break
+		}
+		id = f.name(l, id)
+		if key, err := keyOf(id); err == nil {
+			delete(f.asked, key) // it need not be answered
+		}
+		if l.n > 0 {
+			return bytes.TrimSpace(notificationLine(m.method, map[string]any{"requestId": id}))
 		}
 	}
 	return line

@@ -22,7 +22,7 @@ func serveCommand(g *global) *cobra.Command {
 It prints a ready line once everything listens, and tells systemd (Type=notify-reload). SIGHUP,
 and any change of the configuration file or of a file that holds one of its secrets, puts the
 file in force as it is then; one that is wrong is reported, and changes nothing. SIGTERM or
-Ctrl-C stops it: requests under way are answered first, for at most 10 seconds.`,
+Ctrl-C stops it: requests under way are answered first, for at most 5 seconds.`,
 		Example: `  freshet serve
   freshet serve --config ./freshet.yaml
   kill -HUP $(pidof freshet)                     read the configuration again, now`,
