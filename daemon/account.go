@@ -94,7 +94,7 @@ func (a *account) known() error {
 // permitted reports why the identity is not the caller's to use.
 func (a *account) permitted() error {
 	if a.opener.Door == "" {
-		return a.enter(true)
+		return a.openDoor(true)
 	}
 	door, err := a.Broker.OpenDoorFor(a.opener, broker.Caller{Door: "bridge", Signs: true}, []string{a.cfg.Identity})
 	if err == nil {
@@ -142,7 +142,7 @@ func (a *account) open(typ freshet.Type) (*proxy.Route, error) {
 		return nil, err
 	}
 	signs := len(row.Types) == 1 && row.Types[0] == freshet.AWS && !yieldsKeys(signer) // every other type goes out itself
-	if err := a.enterLocked(signs); err != nil {
+	if err := a.openDoorLocked(signs); err != nil {
 		return nil, err
 	}
 	cfg := a.cfg
@@ -151,14 +151,14 @@ func (a *account) open(typ freshet.Type) (*proxy.Route, error) {
 	return a.route, err
 }
 
-// enter opens the door. signs: what leaves is signed with the identity's credential, which stays here.
-func (a *account) enter(signs bool) error {
+// openDoor opens the identity's door for the bridge, once. signs: what leaves is signed with the identity's credential, which stays here.
+func (a *account) openDoor(signs bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.enterLocked(signs)
+	return a.openDoorLocked(signs)
 }
 
-func (a *account) enterLocked(signs bool) (err error) {
+func (a *account) openDoorLocked(signs bool) (err error) {
 	if a.door != nil {
 		return nil
 	}

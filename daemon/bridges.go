@@ -72,7 +72,7 @@ func (b *Bridges) open(c broker.Caller, spec wire.MCP) (_ *bridgeSession, err er
 		}
 	}()
 	if spec.Gateway != "" {
-		err = s.enter(spec)
+		err = s.join(spec)
 	} else {
 		s.bridge, err = b.share(c, spec)
 	}

@@ -294,6 +294,7 @@ func TestBridgesThatAreNotOpened(t *testing.T) {
 		{self, wire.MCP{Deny: []string{"a*b"}}, freshet.Invalid, "deny"},
 		{self, wire.MCP{Retries: 11}, freshet.Invalid, "retries: "},
 		{self, wire.MCP{Sessions: 101}, freshet.Invalid, "sessions: "},
+		{self, wire.MCP{Parameter: "a b"}, freshet.Invalid, "parameter: "},
 		{self, wire.MCP{Timeouts: wire.MCPTimeouts{Tool: "5"}}, freshet.Invalid, "timeouts.tool: not a duration"},
 		{self, wire.MCP{Timeouts: wire.MCPTimeouts{Read: "-1s"}}, freshet.Invalid, "timeouts.read: not a duration"},
 		{self, wire.MCP{Pin: json.RawMessage(`"no"`)}, freshet.Invalid, "pin: not a snapshot"},
@@ -600,7 +601,7 @@ func TestFilesThatAreNoFilesHoldNobodyUp(t *testing.T) {
 	go func() {
 		_, err := b.Open(context.Background(), self, wire.MCP{URL: "https://a.example/mcp", Identity: "api", CAFile: pipe})
 		done <- err
-		_, err = readPin(pipe, "", "")
+		_, err = readPin(pipe, "")
 		done <- err
 	}()
 	for range 2 {

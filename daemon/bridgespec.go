@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"freshet.dev/broker"
+	"freshet.dev/config"
 	"freshet.dev/freshet"
 	"freshet.dev/internal/field"
 	"freshet.dev/internal/wire"
@@ -61,6 +62,9 @@ func (b *Bridges) read(c broker.Caller, spec *wire.MCP) (*bridgeSettings, error)
 	}
 	if err := field.Meta("meta", spec.Meta); err != nil {
 		return nil, err
+	}
+	if spec.Parameter != "" && !config.IsParameter(spec.Parameter) {
+		return nil, &field.Error{Field: "parameter", Why: "not a name for an argument"}
 	}
 	if u.profiles, err = profilesOf(spec); err != nil {
 		return nil, err

@@ -3,8 +3,10 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -55,7 +57,7 @@ func readGateways(cfg *config.File) ([]gatewaySettings, error) {
 			callers: proxy.Callers{UIDs: c.Allow.UIDs, GIDs: groups, Owner: uint32(os.Getuid())},
 		}
 		for j := range c.Upstreams {
-			u, err := readServer(c, &c.Upstreams[j])
+			u, err := readServer(cfg, c, &c.Upstreams[j])
 			if err != nil {
 				return nil, c.Upstreams[j].Explain(err)
 			}
@@ -70,8 +72,8 @@ func readGateways(cfg *config.File) ([]gatewaySettings, error) {
 // keeps one for what the upstream sends on its own, and agents share a bridge's: it has to be more than there are agents.
 const bridgeConnections = 4096
 
-// readServer reads an upstream of a bridge. Errors are [field.Error]s.
-func readServer(c *config.MCP, u *config.MCPUpstream) (s remote, err error) {
+// readServer reads an upstream of a bridge of the configuration. Errors are [field.Error]s.
+func readServer(cfg *config.File, c *config.MCP, u *config.MCPUpstream) (s remote, err error) {
 	s = remote{
 		name: u.Name, signer: u.Signer, of: u.Settings, parameter: u.Parameter, meta: u.Meta, sessions: u.Sessions,
 		timeouts: mcp.Timeouts{Request: time.Duration(u.Timeouts.Request), Tool: time.Duration(u.Timeouts.Tool)},
@@ -104,24 +106,40 @@ func readServer(c *config.MCP, u *config.MCPUpstream) (s remote, err error) {
 	if s.TLS, s.ca, err = clientTLS(u.CAFile); err != nil {
 		return s, err
 	}
-	s.pin, err = readPin(u.Pin, u.URL, u.Identity)
+	s.pin, err = readPin(u.Pin, pinning(cfg, c, u))
 	return s, err
 }
 
+// pinning is the command that writes the snapshot which an upstream wants. A daemon that runs by an older configuration does not know
+// the bridge, but any server can be named to it; except with an identity that is never handed out, which serves none of a caller's.
+func pinning(cfg *config.File, c *config.MCP, u *config.MCPUpstream) string {
+	which := u.URL + " --as " + u.Identity
+	switch i := slices.IndexFunc(cfg.Identities, func(id config.Identity) bool { return id.Name == u.Identity }); {
+	case i < 0:
+		which = u.URL + " --skip-auth"
+	case !cfg.Identities[i].Release && len(c.Upstreams) > 1:
+		which = c.Name + " --upstream " + u.Name
+	case !cfg.Identities[i].Release:
+		which = c.Name
+	}
+	return "freshet mcp pin " + which + " --file " + u.Pin + " --config " + cfg.Path
+}
+
 // readPin reads a snapshot of tools; "" is none. A file that is not there is an error: a bridge that pins nothing would let through
-// what the operator has not seen. How to write it is told by the server and its identity.
-func readPin(path, url, identity string) ([]byte, error) {
+// what the operator has not seen. write is the command that makes it.
+func readPin(path, write string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	as := "--as " + identity
-	if identity == "" {
-		as = "--skip-auth"
-	}
-	help := "write it first: freshet mcp pin " + url + " " + as + " --file " + path
+	help := "write it first: " + write
 	f, err := openFile(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, &field.Error{Field: "pin", Why: "cannot be read: " + reason(err).Error(), Help: help}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &field.Error{Field: "pin", Why: "cannot be read: " + reason(err).Error(), Help: "let the daemon's user read it"}
+	case err != nil:
+		return nil, &field.Error{Field: "pin", Why: "cannot be read: " + reason(err).Error()}
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, tools.MaxBytes+1))
@@ -236,8 +254,8 @@ func (b *Bridges) still(s *bridgeSession, all map[string]*gateway) bool {
 	return g != nil && g.bridge == s.bridge && b.may(g, s.caller)
 }
 
-// enter opens a session with a bridge of the configuration's. Who may not use one is not told whether there is such a one.
-func (s *bridgeSession) enter(spec wire.MCP) error {
+// join opens a session with a bridge of the configuration's. Who may not use one is not told whether there is such a one.
+func (s *bridgeSession) join(spec wire.MCP) error {
 	if err := narrowed(spec); err != nil {
 		return err
 	}

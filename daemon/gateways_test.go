@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -20,12 +21,14 @@ import (
 	"freshet.dev/freshet"
 	"freshet.dev/internal/wire"
 	"freshet.dev/mcp/tools"
+	"freshet.dev/proxy"
 )
 
 // web is an MCP client over HTTP, which shows a secret.
 func web(t *testing.T, url, unix, secret string) (*sdk.ClientSession, error) {
 	t.Helper()
 	c := caller(t, unix)
+	c.Transport.(*http.Transport).DisableKeepAlives = true // net/http's server waits five seconds for one that was dialled to spare
 	c.Transport = showing{c.Transport, secret}
 	s, err := sdk.NewClient(&sdk.Implementation{Name: "agent", Version: "1"}, nil).Connect(t.Context(), &sdk.StreamableClientTransport{
 		Endpoint: url, HTTPClient: c, MaxRetries: -1,
@@ -403,6 +406,9 @@ audit: {file: DIR/audit}
 	for _, r := range records(t, filepath.Join(w.dir, "audit")) {
 		if r["event"] == "approval" {
 			told = append(told, fmt.Sprint(r["outcome"], " ", r["bridge"], " ", r["tool"], " ", r["by"]))
+			if r["caller"] != fmt.Sprintf("mcp:uid:%d", os.Getuid()) {
+				t.Errorf("it is recorded of %v", r["caller"])
+			}
 		}
 	}
 	slices.Sort(told) // who decides and who waits tell of it at one time
@@ -474,7 +480,7 @@ func TestSessionIsNotBegunOnceItsBridgeHasGone(t *testing.T) {
 	member.UID = 4242
 	entered := func() *bridgeSession {
 		s := &bridgeSession{of: b, caller: member, cancel: func() {}}
-		if err := s.enter(wire.MCP{Gateway: "ours"}); err != nil {
+		if err := s.join(wire.MCP{Gateway: "ours"}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.bridge.leave)
@@ -545,13 +551,57 @@ func TestStreamEndsWithWhatItWasLetInBy(t *testing.T) {
 	}
 }
 
+// TestCallOutlivesWhatItWasLetInByForAWhile, since it has begun, and a stream does not.
+func TestCallOutlivesWhatItWasLetInByForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := &bridge{web: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
+		g := gate{name: "tools", path: "/mcp", callers: proxy.Callers{Secret: "one"}}
+		old := newShownGate(g, waits)
+		began, ended := time.Now(), make(chan string, 2)
+		for _, method := range []string{"GET", "POST"} {
+			go func() {
+				old.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, "/mcp", nil))
+				ended <- fmt.Sprint(method, " after ", time.Since(began))
+			}()
+		}
+		synctest.Wait()
+		g.callers.Secret = "two"
+		(&front{gates: []*shownGate{newShownGate(g, waits)}}).succeed(&front{gates: []*shownGate{old}})
+		for _, want := range []string{"GET after 0s", fmt.Sprint("POST after ", drain)} {
+			if got := <-ended; got != want {
+				t.Errorf("it ends: %s, want %s", got, want)
+			}
+		}
+	})
+}
+
 // TestPinsAreNoLargerThanWhatIsRead everywhere.
 func TestPinsAreNoLargerThanWhatIsRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(file, make([]byte, tools.MaxBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readPin(file, "", ""); err == nil || !strings.Contains(err.Error(), "larger than 2 MiB") {
+	if _, err := readPin(file, ""); err == nil || !strings.Contains(err.Error(), "larger than 2 MiB") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPinThatOthersCanWriteIsWarnedOf, as they could have agents get other tools.
+func TestPinThatOthersCanWriteIsWarnedOf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := load(t, fileIdentity+`mcp:
+  - {name: tools, upstreams: [{url: 'https://mcp.example/mcp', identity: api, pin: '`+file+`'}]}
+`)
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o644: false, 0o664: true, 0o646: true} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(Warnings(cfg), "\n")
+		if strings.Contains(got, "mcp tools: pin: others can write "+file) != want {
+			t.Errorf("%o: got %q", mode, got)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -58,6 +59,9 @@ func Warnings(cfg *config.File) []string {
 		at := fmt.Sprintf("%s:%d:%d: mcp %s", cfg.Path, m.Pos.Line, m.Pos.Col, m.Name)
 		for j := range m.Upstreams {
 			u := &m.Upstreams[j]
+			if info, err := os.Stat(u.Pin); u.Pin != "" && err == nil && info.Mode().Perm()&0o022 != 0 {
+				w = append(w, fmt.Sprintf("%s: pin: others can write %s, and have agents get other tools: chmod go-w %s", at, u.Pin, u.Pin))
+			}
 			if u.Signer == "" {
 				continue // what the identity yields decides
 			}
