@@ -5,10 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -40,7 +40,7 @@ type upstream struct {
 	meta    sdk.Meta
 	indexed bool // what its tools are has to be known before one is called
 	drift   said
-	legacy  flag // it was of the era before 2026-07-28 when last asked: it need not be asked again
+	legacy  atomic.Bool // it was of the era before 2026-07-28 when last asked: it need not be asked again
 }
 
 // New makes a bridge; nothing is connected before an agent asks for something.
@@ -102,7 +102,7 @@ func newUpstream(u Upstream, several bool) (*upstream, error) {
 	for k, v := range u.Meta {
 		one.meta[k] = v
 	}
-	one.indexed = u.Pin != nil || len(u.Profiles) > 1 || !reflect.ValueOf(u.Policy).IsZero()
+	one.indexed = u.Pin != nil || len(u.Profiles) > 1 || !u.Policy.IsZero()
 	return one, nil
 }
 

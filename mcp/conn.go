@@ -17,7 +17,7 @@ import (
 func newConn(l *link) *conn {
 	a := l.agent
 	c := &conn{link: l, done: make(chan struct{})}
-	c.round = &round{name: l.up.Name, caller: a.caller, next: l.profile.Transport}
+	c.round = &round{name: l.up.Name, caller: a.caller, next: l.profile.Transport, panicked: a.bridge.fault}
 	c.client = sdk.NewClient(a.identity(), &sdk.ClientOptions{
 		Capabilities:               a.capabilities(),
 		MultiRoundTrip:             &sdk.MultiRoundTripOptions{Disabled: true},

@@ -36,6 +36,27 @@ type refused struct{ why string }
 
 func (r refused) Error() string { return r.why }
 
+// uncertain is the failure of a call that may have run all the same, where that matters.
+type uncertain struct{ error }
+
+// Unwrap is for [errors.As].
+func (u uncertain) Unwrap() error { return u.error }
+
+// told is the failure as an agent may know it, with what it means to it.
+func (u uncertain) told(err error) error {
+	e, ok := err.(*freshet.Error)
+	if !ok || errors.Is(e.Cause, context.Canceled) { // nobody reads it
+		return err
+	}
+	mine := *e
+	mine.Why += "; it is not known whether the tool has run"
+	mine.Hint = "check what it did before calling it again"
+	if e.Hint != "" {
+		mine.Hint = e.Hint + ", and " + mine.Hint
+	}
+	return &mine
+}
+
 // remote is the JSON-RPC error with which an upstream has answered, or nil where err is none. The SDK tells of its own troubles by
 // errors of the same type.
 func remote(err error) *jsonrpc.Error {
@@ -60,6 +81,9 @@ func explain(ctx context.Context, name string, limit time.Duration, err error) e
 	}
 	if _, ok := errors.AsType[refused](err); ok {
 		return err
+	}
+	if u, ok := err.(uncertain); ok {
+		return u.told(explain(ctx, name, limit, u.error))
 	}
 	if ctx.Err() != nil {
 		if errors.Is(context.Cause(ctx), errTimeout) {

@@ -57,8 +57,13 @@ func (e *events) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads an event.
+// next reads an event. What panics here would end the program: it is the SDK that reads.
 func (e *events) next() {
+	defer func() {
+		if p := recover(); p != nil {
+			e.fail(e.round.panicked("a message of "+e.round.name, p))
+		}
+	}()
 	raw, data, message, err := readEvent(e.in)
 	switch {
 	case err == errLongEvent:

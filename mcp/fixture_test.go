@@ -46,7 +46,7 @@ func textResult(s string) *sdk.CallToolResult {
 
 func newOrigin(t testing.TB, era string) *origin {
 	t.Helper()
-	o := &origin{release: make(chan struct{}), ended: make(chan struct{}, 100)}
+	o := &origin{release: make(chan struct{}), ended: make(chan struct{}, 1000)}
 	o.mcp = sdk.NewServer(&sdk.Implementation{Name: "origin", Version: "1"}, &sdk.ServerOptions{
 		Instructions: "use it well",
 		Capabilities: &sdk.ServerCapabilities{Logging: &sdk.LoggingCapabilities{}, Tools: &sdk.ToolCapabilities{ListChanged: true},

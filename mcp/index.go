@@ -128,11 +128,7 @@ func (a *agent) tool(ctx context.Context, up *upstream, name string) (listed, er
 		i.opens = f
 		a.work.Go(func() {
 			defer close(f.done)
-			var list []*sdk.Tool
-			var number int
-			if list, number, f.err = a.fetchTools(a.ctx, up); f.err == nil {
-				a.learn(up, list, number)
-			}
+			f.err = a.relearn(up)
 			a.mu.Lock()
 			i.opens = nil
 			a.mu.Unlock()
@@ -148,6 +144,20 @@ func (a *agent) tool(ctx context.Context, up *upstream, name string) (listed, er
 	case <-ctx.Done():
 		return listed{}, context.Cause(ctx)
 	}
+}
+
+// relearn asks an upstream for its tools.
+func (a *agent) relearn(up *upstream) (err error) {
+	defer func() {
+		if f := a.bridge.fault("tools of "+up.Name, recover()); f != nil {
+			err = f
+		}
+	}()
+	list, number, err := a.fetchTools(a.ctx, up)
+	if err == nil {
+		a.learn(up, list, number)
+	}
+	return err
 }
 
 // known is what is known of a tool without asking.

@@ -335,6 +335,9 @@ func send[R any](ctx context.Context, l *link, safe bool, do func(context.Contex
 		}
 		switch c.state(ctx, err) {
 		case whole:
+			if !safe && t.unclear(err) {
+				err = uncertain{err}
+			}
 			return none, err
 		case ended:
 			l.drop(c)

@@ -30,7 +30,12 @@ func (r *round) listen(req *http.Request) *http.Response {
 	}
 }
 
-func (r *round) follow(req *http.Request, out io.Writer) error {
+func (r *round) follow(req *http.Request, out io.Writer) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.panicked("what "+r.name+" tells of its own accord", p)
+		}
+	}()
 	ctx := req.Context()
 	last, wait := "", time.Second
 	for !r.lost.Load() {

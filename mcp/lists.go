@@ -81,8 +81,14 @@ func gather[T any](ctx context.Context, a *agent, cursor string, one func(contex
 	for i, up := range a.bridge.upstreams {
 		parts[i] = make(chan part, 1)
 		go func() {
-			items, err := one(ctx, up)
-			parts[i] <- part{items, err}
+			var p part
+			defer func() {
+				if f := a.bridge.fault("a list of "+up.Name, recover()); f != nil {
+					p = part{err: f}
+				}
+				parts[i] <- p
+			}()
+			p.items, p.err = one(ctx, up)
 		}()
 	}
 	all := []T{}

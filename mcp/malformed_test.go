@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -365,6 +367,20 @@ func TestAPanicIsOneRequestsFailure(t *testing.T) {
 		wantBug(t, "upstream", err)
 		_, err = once(t.Context(), c, true, func(context.Context, *conn) (int, error) { panic("hunter2") })
 		wantBug(t, "answer", err)
+		_, err = gather(t.Context(), a, "", func(context.Context, *upstream) ([]int, error) { panic("hunter2") })
+		wantBug(t, "list", err)
+		_, err = (&link{agent: a, up: b.upstreams[0]}).connect() // by no profile
+		wantBug(t, "connecting", err)
+		a.background(func() { panic("hunter2") })
+		req := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		broken := &round{name: "up", panicked: b.fault, next: roundTrip(func(*http.Request) (*http.Response, error) { panic("hunter2") })}
+		_, err = io.ReadAll(broken.listen(req).Body)
+		wantBug(t, "news", err)
+		text, err := io.ReadAll(broken.events(req, io.NopCloser(reader(func([]byte) (int, error) { panic("hunter2") })), json.RawMessage("1")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBug(t, "message", errors.New(string(text)))
 		r, err := a.receive(panics)(t.Context(), "tools/call", &sdk.CallToolRequest{})
 		if tool, ok := r.(*sdk.CallToolResult); err != nil || !ok || !tool.IsError || !strings.Contains(textOf(tool), "a fault of freshet's own") {
 			t.Fatalf("call of a tool: got %v, %v", r, err)
@@ -374,14 +390,43 @@ func TestAPanicIsOneRequestsFailure(t *testing.T) {
 		t.Fatal("the agent is left locked")
 	}
 	a.mu.Unlock()
-	if n := strings.Count(j.String(), "a fault of freshet's own"); n != 5 {
-		t.Errorf("logged %d times, want once for each of 5 places", n)
-	}
+	eventually(t, "it is logged once for each of 10 places", func() bool { return strings.Count(j.String(), "a fault of freshet's own") == 10 })
 	if strings.Contains(j.String(), "hunter2") || !strings.Contains(j.String(), "TestAPanicIsOneRequestsFailure") {
 		t.Errorf("log: %s", j)
 	}
 	if e := j.last("tools/call"); e.Outcome != "error" {
 		t.Errorf("event: got %+v", e)
+	}
+}
+
+type reader func([]byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }
+
+// loud panics at a warning.
+type loud struct{ slog.Handler }
+
+func (l loud) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		panic("hunter2")
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+// TestAPanicOverAListIsTheCallsFailure: the list is fetched in the background, for whoever wants it, and is fetched again by the next.
+func TestAPanicOverAListIsTheCallsFailure(t *testing.T) {
+	u := newCrude(`{"tools":[{"name":"x","inputSchema":{"type":"object"}},{"name":"x","inputSchema":{"type":"object"}},{"name":"y","inputSchema":{"type":"object"}}]}`)
+	b, _ := newBridge(t, Config{Upstreams: []Upstream{u.upstream()}})
+	b.log = slog.New(loud{b.log.Handler()}) // a tool that is there twice is warned of
+	a, err := b.agent("uid 7", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	_, err = a.tool(t.Context(), b.upstreams[0], "y")
+	wantBug(t, "call", err)
+	if got, err := a.tool(t.Context(), b.upstreams[0], "y"); err != nil || got.Tool == nil {
+		t.Errorf("the next: got %+v, %v", got, err)
 	}
 }
 

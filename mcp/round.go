@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type attemptKey struct{}
 
 // attempt is what becomes of one message that is sent to an upstream.
 type attempt struct {
+	sent       atomic.Bool                     // at least in part: the upstream may have begun
 	untaken    atomic.Bool                     // the upstream knew no such session, and so has not begun
 	structured atomic.Pointer[json.RawMessage] // the result's structuredContent, digit by digit
 	broken     atomic.Pointer[freshet.Error]   // what is wrong with its answer, of which the SDK has an error of JSON-RPC made in its place
@@ -44,6 +46,23 @@ type attempt struct {
 func attemptOf(ctx context.Context) *attempt {
 	t, _ := ctx.Value(attemptKey{}).(*attempt)
 	return t
+}
+
+// traced is the request whose sending is noted.
+func (t *attempt) traced(req *http.Request) *http.Request {
+	if t == nil {
+		return req
+	}
+	return req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteHeaders: func() { t.sent.Store(true) }}))
+}
+
+// unclear reports whether the upstream may have done what was asked all the same. Where it has said no, it has not.
+func (t *attempt) unclear(err error) bool {
+	if !t.sent.Load() || remote(err) != nil {
+		return false
+	}
+	e, ok := errors.AsType[*freshet.Error](err)
+	return !ok || (e.Kind == freshet.Unavailable || e.Kind == freshet.Malformed) && (e.Status < 300 || e.Status >= 500)
 }
 
 // keep looks for what the SDK's decoding alters: integers over 2^53.
@@ -63,14 +82,15 @@ func (t *attempt) keep(answer []byte) {
 // round sends the requests of one upstream session. The SDK gives its whole session up where an answer is none; round lets the
 // request alone fail, and says why.
 type round struct {
-	name    string // the upstream's
-	caller  string
-	next    http.RoundTripper
-	lost    atomic.Bool  // the upstream does not know the session any more
-	arrived atomic.Int64 // notifications that answers have had
-	early   sync.Map     // IDs of calls that were cancelled before the upstream had begun to answer
-	cancels counter      // calls whose cancelling the upstream was told of
-	met     atomic.Bool  // the upstream has answered while the session was opened: what fails now is a request's own matter
+	name     string // the upstream's
+	caller   string
+	next     http.RoundTripper
+	panicked func(during string, with any) *freshet.Error // [Bridge.fault]
+	lost     atomic.Bool                                  // the upstream does not know the session any more
+	arrived  atomic.Int64                                 // notifications that answers have had
+	early    sync.Map                                     // IDs of calls that were cancelled before the upstream had begun to answer
+	cancels  counter                                      // calls whose cancelling the upstream was told of
+	met      atomic.Bool                                  // the upstream has answered while the session was opened: what fails now is a request's own matter
 
 	// unsent is why what was to open the session could not be sent. The SDK then tries the older era, which would wait once more for
 	// the same credential.
@@ -107,6 +127,7 @@ func (r *round) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if sent.ID != nil {
 		heard(req.Context(), false)
+		req = attemptOf(req.Context()).traced(req)
 	}
 	resp, err := r.next.RoundTrip(req)
 	if err != nil {

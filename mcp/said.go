@@ -5,13 +5,10 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"freshet.dev/freshet"
 )
-
-type flag = atomic.Bool
 
 // said remembers what was logged already. It forgets all before it grows.
 type said struct {

@@ -59,7 +59,7 @@ func (p *Policy) Judge(name string, t *sdk.Tool) Verdict {
 	switch {
 	case matches(p.Deny, name), p.Allow != nil && !matches(p.Allow, name):
 		v.Refused = refusedName
-	case t == nil && !p.zero():
+	case t == nil && !p.IsZero():
 		v.Refused = refusedUnknown
 	case p.ReadOnly && !v.Reads:
 		v.Refused = refusedWriting
@@ -83,7 +83,8 @@ func (p *Policy) Check() error {
 	return nil
 }
 
-func (p *Policy) zero() bool {
+// IsZero reports whether a policy leaves all as it is.
+func (p *Policy) IsZero() bool {
 	return !p.ReadOnly && p.Allow == nil && len(p.Deny)+len(p.Read)+len(p.Write)+len(p.Approve.Names) == 0 && !p.Approve.All && !p.Approve.Writes
 }
 
