@@ -164,8 +164,8 @@ func (a *agent) changed(l *link, what lists) {
 	}
 }
 
-// tellChanges tells an agent of changed lists, once a second at most: an agent lists anew each time, from every upstream. The SDK sends that when a thing is added to its own
-// lists, which an agent never sees.
+// tellChanges tells an agent of changed lists, once a second at most: an agent lists anew each time, from every upstream. The SDK sends
+// that when a thing is added to its own lists, which an agent never sees.
 func (a *agent) tellChanges() {
 	for {
 		select {
