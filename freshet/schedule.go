@@ -68,8 +68,12 @@ func dueAfter(lifetime time.Duration) time.Duration {
 	return lifetime * 3 / 4
 }
 
-// floor is the last part of a life in which nothing is served: a request signed there would arrive too late.
-func floor(lifetime time.Duration) time.Duration { return min(10*time.Second, lifetime/50) }
+// floor is the last part of a life in which nothing is served: a request signed there would arrive too late. A request takes as long
+// whatever the life: MinIO's STS has its credentials end with the token that they are made of, so that in an outage of the token's
+// issuer their lives are halved again and again, and 2 % of those is nothing.
+func floor(lifetime time.Duration) time.Duration {
+	return min(10*time.Second, max(lifetime/50, min(500*time.Millisecond, lifetime/3)))
+}
 
 // spacing is how far apart retrievals of one key must be.
 func spacing(lifetime time.Duration) time.Duration {

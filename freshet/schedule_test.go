@@ -37,6 +37,9 @@ func TestScheduleWithoutAnIssuersWord(t *testing.T) {
 func TestJitterOnlyMakesARefreshEarlierByAtMostATenth(t *testing.T) {
 	for range 20_000 {
 		l := life{sent: clock.Now(), lifetime: time.Second + time.Duration(rand.Int64N(int64(48*time.Hour)))}
+		if rand.IntN(10) == 0 { // brief ones too
+			l.lifetime = 100*time.Millisecond + time.Duration(rand.Int64N(int64(30*time.Second)))
+		}
 		after, at := dueAfter(l.lifetime), 0.0
 		switch rand.IntN(3) {
 		case 0:
@@ -57,7 +60,16 @@ func TestJitterOnlyMakesARefreshEarlierByAtMostATenth(t *testing.T) {
 			t.Fatalf("due at %+v, before %+v, the earliest that jitter can make it", due, early)
 		}
 		c := credential{sent: l.sent, lifetime: l.lifetime}
-		if floor := time.Duration(c.expires().Wall - c.until().Wall); floor != min(10*time.Second, l.lifetime/50) {
+		want := l.lifetime / 50
+		switch {
+		case l.lifetime > 500*time.Second:
+			want = 10 * time.Second
+		case l.lifetime < 1500*time.Millisecond:
+			want = l.lifetime / 3
+		case l.lifetime < 25*time.Second:
+			want = 500 * time.Millisecond
+		}
+		if floor := time.Duration(c.expires().Wall - c.until().Wall); floor != want {
 			t.Fatalf("lifetime %v: served until %v before its end", l.lifetime, floor)
 		}
 	}
@@ -403,6 +415,35 @@ func TestSameCredentialAgainIsAskedForAtHalfOfWhatRemains(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLivesThatAreHalvedEndInTimeForARequest has credentials made of a token again and again that end with it, as MinIO's STS does,
+// until the token itself is too short: the last of them lives for a second or so, and is not handed out to its very end.
+func TestLivesThatAreHalvedEndInTimeForARequest(t *testing.T) {
+	for range 20 { // of jitters
+		synctest.Test(t, func(t *testing.T) {
+			life := 30 * time.Second
+			expires := time.Now().Add(life)
+			src := &fake{}
+			src.reply = func(n int64, _ Request) (*Credential, error) {
+				if time.Until(expires) <= floor(life) {
+					return nil, errDown
+				}
+				return NewBearer(fmt.Sprint(n), "", Validity{Expires: expires})
+			}
+			id := alone(t, src)
+			for time.Until(expires) > 0 {
+				if a, err := id.Get(t.Context(), Request{}); err == nil && a.Credential.Remaining() < 200*time.Millisecond {
+					t.Fatalf("%v before its end, of %d", a.Credential.Remaining(), src.calls.Load())
+				}
+				synctest.Wait()
+				time.Sleep(5 * time.Millisecond)
+			}
+			if n := src.calls.Load(); n < 4 {
+				t.Errorf("it was made %d times, want a life that is halved", n)
+			}
+		})
+	}
 }
 
 // Whatever a source says, its background attempts are apart.

@@ -81,7 +81,7 @@ func (g *grant) lives(c *retrieval, absolute bool, life, now, wall, truth time.D
 		g.doubt = 2500*time.Millisecond + took/2 + (wall - c.wall - took).Abs()
 		life += truth - c.truth
 	}
-	less := min(10*time.Second, life/50)
+	less := min(10*time.Second, max(life/50, min(500*time.Millisecond, life/3)))
 	g.mono, g.wall = c.started+life-less, c.wall+life-less
 }
 
