@@ -306,7 +306,11 @@ func TestExpiresIsNeverPastNorAfterTheEnd(t *testing.T) {
 					}
 					time.Sleep(lifetime / 200)
 				}
-				if served < 190 || served > 201 {
+				least := 190
+				if lifetime < 25*time.Second { // half a second before their end is too late
+					least = 160
+				}
+				if served < least || served > 201 {
 					t.Errorf("served in %d of 200 steps of the keys' life", served)
 				}
 			})
