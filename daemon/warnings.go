@@ -59,7 +59,7 @@ func Warnings(cfg *config.File) []string {
 		at := fmt.Sprintf("%s:%d:%d: mcp %s", cfg.Path, m.Pos.Line, m.Pos.Col, m.Name)
 		for j := range m.Upstreams {
 			u := &m.Upstreams[j]
-			if info, err := os.Stat(u.Pin); u.Pin != "" && err == nil && info.Mode().Perm()&0o022 != 0 {
+			if info, err := os.Stat(u.Pin); err == nil && info.Mode().Perm()&0o022 != 0 { // one that is not pinned has no such file
 				w = append(w, fmt.Sprintf("%s: pin: others can write %s, and have agents get other tools: chmod go-w %s", at, u.Pin, u.Pin))
 			}
 			if u.Signer == "" {

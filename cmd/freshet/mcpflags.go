@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,19 +130,7 @@ func (f *mcpFlags) check(c *cobra.Command, target string) (err error) {
 	if err := f.checkTools(c); err != nil {
 		return err
 	}
-	// A daemon's folder is another.
-	if f.spec.CAFile != "" {
-		if f.spec.CAFile, err = filepath.Abs(f.spec.CAFile); err != nil {
-			return usage(c, fmt.Errorf("--ca-file: not a path"))
-		}
-	}
-	if _, err := f.spec.Request(); err != nil {
-		return err
-	}
-	if err := f.signing.resolve(); err != nil {
-		return usage(c, err)
-	}
-	return nil
+	return f.signing.check(c, &f.spec, &f.spec.CAFile)
 }
 
 // changed are the flags that were given.

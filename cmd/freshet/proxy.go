@@ -112,17 +112,8 @@ func (f *proxyFlags) check(c *cobra.Command) (err error) {
 			return err
 		}
 	}
-	// A daemon's folder is another.
-	if f.spec.CAFile != "" {
-		if f.spec.CAFile, err = filepath.Abs(f.spec.CAFile); err != nil {
-			return usage(c, fmt.Errorf("--ca-file: not a path"))
-		}
-	}
-	if _, err := f.spec.Request(); err != nil {
+	if err := f.signing.check(c, f.spec, &f.spec.CAFile); err != nil {
 		return err
-	}
-	if err := f.signing.resolve(); err != nil {
-		return usage(c, err)
 	}
 	return checkWait(c, f.wait)
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"freshet.dev/builtin"
 	"freshet.dev/config"
@@ -27,6 +30,26 @@ type signing struct {
 	Region  string `json:"region,omitempty"`
 	Payload string `json:"payload,omitempty"`
 	Header  string `json:"header,omitempty"` // of bearer
+}
+
+// check reads what all flags of a route's say together, and makes the path of its authorities one that a daemon can open.
+func (s *signing) check(c *cobra.Command, spec interface {
+	Request() (freshet.Request, error)
+}, caFile *string) error {
+	if *caFile != "" { // a daemon's folder is another
+		path, err := filepath.Abs(*caFile)
+		if err != nil {
+			return usage(c, errors.New("--ca-file: not a path"))
+		}
+		*caFile = path
+	}
+	if _, err := spec.Request(); err != nil {
+		return err
+	}
+	if err := s.resolve(); err != nil {
+		return usage(c, err)
+	}
+	return nil
 }
 
 // resolve finds the signer by its settings, where none is named.
